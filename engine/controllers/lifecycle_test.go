@@ -281,12 +281,6 @@ func TestMirror(t *testing.T) {
 	c.eventually("the slice's end", func() bool { return len(addresses()) == 0 })
 }
 
-// A silent node becomes Unknown, is tainted, and its pods leave their Service
-// and, without a toleration for it, the node.
-// standby is a node that is ready, and takes no pods.
-// If no node is heard any more, it is the server that hears nobody: the pods stay. When
-// another node is heard, those of a silent one go.
-// Nodes get distinct ranges, and the pods of a node that is gone are removed.
 // A pod without a node whose deletion was cut off after it was marked goes.
 func TestUnscheduledPodBeingDeleted(t *testing.T) {
 	c := start(t, 0)
@@ -410,10 +404,3 @@ func TestCircleOfOwners(t *testing.T) {
 	c.delete(key(0), metav1.DeletePropagationForeground)
 	c.eventually("the end of all", func() bool { return c.count("pod") == 0 })
 }
-
-// A toleration expires also for a taint that does not say since when it is
-// there, as those that kubectl sets.
-// A pod that would have to leave later stays if the taint is gone before, and its events
-// tell so.
-// A controller that stood still has heard no heartbeats: that says nothing
-// about the nodes.

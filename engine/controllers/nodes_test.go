@@ -5,11 +5,11 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -20,18 +20,17 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
+// A silent node becomes Unknown, is tainted, and its pods leave their Service
+// and, without a toleration for it, the node.
 func TestSilentNode(t *testing.T) {
 	c := start(t, 1, func(cfg *controllers.Config) { cfg.NodeGrace = 300 * time.Millisecond })
+	silence := c.heard("node-00")
 	c.standby()
-	lease := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: "node-00"}
-	c.commit(change.Create(&coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: lease.Namespace, Name: lease.Name},
-		Spec:       coordinationv1.LeaseSpec{RenewTime: &metav1.MicroTime{Time: time.Now()}},
-	}, time.Now()))
 	d := newDeployment("web", 1)
 	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)}}
 	c.commit(change.Create(d, time.Now()))
 	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	silence()
 	pod := c.pods()[0]
 	c.eventually("the node to be unreachable", func() bool {
 		n := control.Get[corev1.Node](c.store, object.Key{GroupKind: control.Node, Name: "node-00"})
@@ -56,6 +55,7 @@ func TestSilentNode(t *testing.T) {
 			strings.HasPrefix(cond.Message, "0/2 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. ")
 	})
 	// The node is heard again: it serves again.
+	c.heard("node-00")
 	c.commit(change.PatchStatus(object.Key{GroupKind: control.Node, Name: "node-00"}, func(obj object.Object) bool {
 		n := obj.(*corev1.Node)
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(time.Now().Add(time.Minute))}}
@@ -64,6 +64,7 @@ func TestSilentNode(t *testing.T) {
 	c.eventually("the successor to run", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
 }
 
+// standby is a node that is ready, and takes no pods.
 func (c *cluster) standby() {
 	c.t.Helper()
 	c.node("standby")
@@ -71,14 +72,19 @@ func (c *cluster) standby() {
 		obj.(*corev1.Node).Spec.Unschedulable = true
 		return true
 	}))
+	c.heard("standby")
+}
+
+// heard lets a node be heard until the end of the test, or until it is to be silent.
+func (c *cluster) heard(name string) (silence func()) {
+	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.ctx)
 	done := make(chan error, 1)
 	go func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			_, err := c.user.Commit(ctx, change.Tx{Changes: []change.Change{renewed("standby")}})
-			if err != nil {
+			if _, err := c.user.Commit(ctx, change.Tx{Changes: []change.Change{renewed(name)}}); err != nil {
 				done <- err
 				return
 			}
@@ -88,20 +94,26 @@ func (c *cluster) standby() {
 			}
 		}
 	}()
-	c.t.Cleanup(func() {
+	silence = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			c.t.Errorf("renew a lease: %v", err)
 		}
 	})
+	c.t.Cleanup(silence)
+	return silence
 }
 
+// If no node is heard any more, it is the server that hears nobody: the pods stay. When
+// another node is heard, those of a silent one go.
 func TestNoNodeIsHeard(t *testing.T) {
 	c := start(t, 1, func(cfg *controllers.Config) { cfg.NodeGrace = 300 * time.Millisecond })
+	silence := c.heard("node-00")
 	d := newDeployment("web", 1)
 	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)}}
 	c.commit(change.Create(d, time.Now()))
 	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	silence()
 	pod := c.pods()[0]
 	node := object.Key{GroupKind: control.Node, Name: "node-00"}
 	taints := func() []corev1.Taint { return control.Get[corev1.Node](c.store, node).Spec.Taints }
@@ -124,6 +136,7 @@ func TestNoNodeIsHeard(t *testing.T) {
 	})
 }
 
+// Nodes get distinct ranges, and the pods of a node that is gone are removed.
 func TestNodeGone(t *testing.T) {
 	c := start(t, 3, func(cfg *controllers.Config) { cfg.NodeGone = 50 * time.Millisecond })
 	c.commit(change.Create(newDeployment("web", 3), time.Now()))
@@ -151,6 +164,8 @@ func TestNodeGone(t *testing.T) {
 	}
 }
 
+// A toleration expires also for a taint that does not say since when it is
+// there, as those that kubectl sets.
 func TestUndatedTaint(t *testing.T) {
 	c := start(t, 1)
 	d := newDeployment("web", 1)
@@ -168,6 +183,8 @@ func TestUndatedTaint(t *testing.T) {
 	})
 }
 
+// A pod that would have to leave later stays if the taint is gone before, and its events
+// tell so.
 func TestTaintTakenOff(t *testing.T) {
 	c := start(t, 1, quiet)
 	d := newDeployment("web", 1)
@@ -195,6 +212,8 @@ func TestTaintTakenOff(t *testing.T) {
 	}
 }
 
+// A controller that stood still has heard no heartbeats: that says nothing
+// about the nodes.
 func TestStoppedController(t *testing.T) {
 	var ahead atomic.Int64
 	c := start(t, 1, func(cfg *controllers.Config) {
