@@ -290,6 +290,23 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// The revision after that of a set which was there before is its number and one, however
+// large.
+func TestRevisionAfterAdoption(t *testing.T) {
+	w := newWorld(1, intstr.FromString("25%"), intstr.FromString("25%"))
+	adopted := &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "before", UID: "before", Generation: 1, Annotations: map[string]string{"deployment.kubernetes.io/revision": "3546343826724305832"}},
+		Spec:       appsv1.ReplicaSetSpec{Replicas: ptr.To[int32](1), Template: *w.d.Spec.Template.DeepCopy()},
+	}
+	adopted.Spec.Template.Labels["pod"] = "other"
+	w.sets, w.pods[adopted.UID] = []*appsv1.ReplicaSet{adopted}, &pods{1, 1}
+	w.report(0)
+	w.settle(t)
+	if got := w.d.Annotations["deployment.kubernetes.io/revision"]; got != "3546343826724305833" || len(w.sets) != 2 || *w.sets[0].Spec.Replicas != 0 {
+		t.Errorf("revision %s of %d sets, want the next one after that of the adopted set", got, len(w.sets))
+	}
+}
+
 // The names of sets are as long as a name may be, and differ with the template.
 func TestLongName(t *testing.T) {
 	w := newWorld(1, intstr.FromInt32(1), intstr.FromInt32(0))
