@@ -116,6 +116,12 @@ func TestCreateStatus(t *testing.T) {
 		t.Errorf("namespace = %+v, want Active, the name label and the finalizer", ns)
 	}
 
+	volume := &corev1.PersistentVolume{Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound}}
+	lifecycle.PrepareCreate(volume, now)
+	if got := volume.Status; got.Phase != corev1.VolumePending || got.LastPhaseTransitionTime == nil || !got.LastPhaseTransitionTime.Time.Equal(now.Truncate(time.Second)) {
+		t.Errorf("status of a volume = %+v, want Pending, since now", got)
+	}
+
 	node := &corev1.Node{Status: corev1.NodeStatus{Phase: corev1.NodeRunning}}
 	lifecycle.PrepareCreate(node, now)
 	if node.Status.Phase != corev1.NodeRunning {
@@ -241,6 +247,14 @@ func TestUpdateStatusKeepsSpec(t *testing.T) {
 	if pod.Spec.NodeName != "a" || pod.Status.Phase != "Running" || pod.Status.QOSClass != "Burstable" ||
 		pod.OwnerReferences != nil || pod.Generation != 3 || pod.DeletionTimestamp == nil {
 		t.Errorf("pod after a status update = %+v", pod)
+	}
+
+	attachment := &storagev1.VolumeAttachment{ObjectMeta: meta()}
+	attached := attachment.DeepCopy()
+	attached.Finalizers, attached.Annotations, attached.Status.Attached = []string{"a/b"}, map[string]string{"a": "b"}, true
+	lifecycle.PrepareUpdateStatus(attached, attachment)
+	if attached.Finalizers != nil || attached.Annotations != nil || !attached.Status.Attached {
+		t.Errorf("volume attachment after a status update = %+v, want the status to change only", attached)
 	}
 
 	was := &kustomizev1.Kustomization{ObjectMeta: meta()}

@@ -49,7 +49,7 @@ var validatingAdmissionPolicy = kind.Define[admissionregistrationv1.ValidatingAd
 			return kind.Differ(p.Spec, old.Spec)
 		},
 	},
-	REST: kind.REST{VersionRequired: true},
+	REST: kind.REST{VersionRequired: true, StatusResets: []string{"metadata"}},
 	Rules: kind.Rules[*admissionregistrationv1.ValidatingAdmissionPolicy]{
 		Name:         apivalidation.NameIsDNSSubdomain,
 		AnyFinalizer: true,

@@ -43,7 +43,7 @@ var persistentVolume = kind.Define[corev1.PersistentVolume, corev1.PersistentVol
 	},
 	Lifecycle: kind.Lifecycle[*corev1.PersistentVolume]{
 		Create: func(v *corev1.PersistentVolume) {
-			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending}
+			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: new(v.CreationTimestamp)}
 		},
 		Update:       func(v, old *corev1.PersistentVolume) { v.Status = old.Status },
 		UpdateStatus: func(v, old *corev1.PersistentVolume) { v.Spec = old.Spec },

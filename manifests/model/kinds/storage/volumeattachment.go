@@ -28,11 +28,14 @@ var volumeAttachment = kind.Define[storagev1.VolumeAttachment, storagev1.VolumeA
 	},
 	Status: true,
 	Order:  228,
-	REST:   kind.REST{ReturnsDeleted: true, VersionRequired: true},
+	REST:   kind.REST{ReturnsDeleted: true, VersionRequired: true, StatusResets: []string{"metadata"}},
 	Lifecycle: kind.Lifecycle[*storagev1.VolumeAttachment]{
-		Create:       func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
-		Update:       func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
-		UpdateStatus: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
+		Create: func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
+		Update: func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
+		UpdateStatus: func(a, old *storagev1.VolumeAttachment) {
+			kind.KeepMeta(&a.ObjectMeta, &old.ObjectMeta)
+			a.Spec = old.Spec
+		},
 	},
 	Honours: honour.Types{
 		honour.Of[storagev1.VolumeAttachment]():     {Honoured: "TypeMeta metadata spec status"},

@@ -31,7 +31,7 @@ var storageVersionMigration = kind.Define[migration, storagemigrationv1.StorageV
 		Plural:           "storageversionmigrations", Singular: "storageversionmigration",
 	},
 	Order:  kind.Anywhere,
-	REST:   kind.REST{VersionRequired: true},
+	REST:   kind.REST{VersionRequired: true, StatusResets: []string{"metadata"}},
 	Status: true,
 	Lifecycle: kind.Lifecycle[*migration]{
 		Create: func(m *migration) { m.Status = storagemigrationv1.StorageVersionMigrationStatus{} },
