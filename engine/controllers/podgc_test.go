@@ -26,7 +26,9 @@ func podOn(name, node string) *corev1.Pod {
 func TestOutOfService(t *testing.T) {
 	c := start(t, 2, quiet)
 	c.unattended = func(*corev1.Pod) bool { return true }
-	c.commit(change.Create(podOn("a", "node-00"), time.Now()), change.Create(podOn("b", "node-01"), time.Now()))
+	held := podOn("a", "node-00")
+	held.Finalizers = []string{"example.com/hold"}
+	c.commit(change.Create(held, time.Now()), change.Create(podOn("b", "node-01"), time.Now()))
 	fail := func(name string) {
 		c.commit(change.PatchStatus(object.Key{GroupKind: control.Node, Name: name}, func(obj object.Object) bool {
 			n := obj.(*corev1.Node)
@@ -42,7 +44,12 @@ func TestOutOfService(t *testing.T) {
 			return true
 		}))
 	}
-	c.eventually("the pod of the node that is shut down to go", func() bool { return c.pod("a") == nil })
+	c.eventually("the pod of the node that is shut down to end", func() bool { return c.pod("a").Status.Phase == corev1.PodFailed })
+	if got := c.pod("a"); got.Status.ObservedGeneration != got.Generation {
+		t.Errorf("the pod has ended in generation %d and says so of %d", got.Generation, got.Status.ObservedGeneration)
+	}
+	c.commit(change.Patch(object.KeyOf(control.Pod, held), func(obj object.Object) bool { obj.SetFinalizers(nil); return true }))
+	c.eventually("it to go", func() bool { return c.pod("a") == nil })
 	c.eventually("the other one to be evicted", func() bool { return c.pod("b").DeletionTimestamp != nil })
 	if got := c.pod("b").Status.Phase; got != corev1.PodPending {
 		t.Errorf("a pod that its agent will end is %s, want Pending", got)

@@ -223,7 +223,7 @@ func fail(pod *corev1.Pod) change.Change {
 		if control.Terminal(stored) {
 			return false
 		}
-		stored.Status.Phase = corev1.PodFailed
+		stored.Status.Phase, stored.Status.ObservedGeneration = corev1.PodFailed, stored.Generation
 		return true
 	}), control.SameUID(pod.UID))
 }
