@@ -35,8 +35,7 @@ func Reportable(cause error) bool {
 }
 
 // ByAccount returns an index function that files owners under the account that their
-// pods run with, which spec tells; nil: none do. What failed for want of the account
-// need not wait for its back-off.
+// pods run with, which spec tells; nil: none do.
 func ByAccount(spec func(object.Object) *corev1.PodSpec) func(object.Object) []string {
 	return func(owner object.Object) []string {
 		of := spec(owner)
@@ -48,5 +47,17 @@ func ByAccount(spec func(object.Object) *corev1.PodSpec) func(object.Object) []s
 			name = admit.DefaultAccount
 		}
 		return []string{owner.GetNamespace() + "/" + name}
+	}
+}
+
+// AccountKeys calls add with the keys of the owners whose pods run with the account that
+// an event tells of, if it is new: what failed for want of it need not wait for its
+// back-off. The index is one by ByAccount.
+func AccountKeys(ev object.Event, owners *Index, add func(object.Key)) {
+	if ev.Type != object.Added {
+		return
+	}
+	for _, key := range owners.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
+		add(key)
 	}
 }

@@ -57,12 +57,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	case control.DaemonSet:
 		add(ev.Key)
 	case control.ServiceAccount:
-		// What failed for want of the account need not wait for its back-off.
-		if ev.Type == object.Added {
-			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
-				add(key)
-			}
-		}
+		control.AccountKeys(ev, c.accounts, add)
 	case control.Pod:
 		control.ControllerKeys(ev, control.DaemonSet, add)
 		control.AdopterKeys(ev, control.DaemonSet, c.selecting, selectorOf, add)

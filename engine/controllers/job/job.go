@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
-	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -50,7 +49,7 @@ func New(env control.Env) control.Controller {
 		pods:      env.Feed.Index("pods by controller", control.ByController, control.Pod),
 		strays:    env.Feed.Index("tracked pods by job", byJob, control.Pod),
 		selecting: env.Feed.Index("jobs by selector", control.BySelector(selectorOf), control.Job),
-		accounts:  env.Feed.Index("jobs by account", byAccount, control.Job),
+		accounts:  env.Feed.Index("jobs by account", control.ByAccount(podSpecOf), control.Job),
 		backoffs:  map[object.Key]backoffOf{},
 	}
 	return control.Controller{Name: "job-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
@@ -62,12 +61,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	case control.Job:
 		add(ev.Key)
 	case control.ServiceAccount:
-		// What failed for want of the account need not wait for its back-off.
-		if ev.Type == object.Added {
-			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
-				add(key)
-			}
-		}
+		control.AccountKeys(ev, c.accounts, add)
 	case control.Pod:
 		control.ControllerKeys(ev, control.Job, add)
 		control.AdopterKeys(ev, control.Job, c.selecting, selectorOf, add)
@@ -85,13 +79,12 @@ func selectorOf(obj object.Object) *metav1.LabelSelector {
 	return job.Spec.Selector
 }
 
-// byAccount files jobs under the account that their pods run with.
-func byAccount(obj object.Object) []string {
+func podSpecOf(obj object.Object) *corev1.PodSpec {
 	job, ok := obj.(*batchv1.Job)
 	if !ok {
 		return nil
 	}
-	return []string{job.Namespace + "/" + cmp.Or(job.Spec.Template.Spec.ServiceAccountName, admit.DefaultAccount)}
+	return &job.Spec.Template.Spec
 }
 
 // byJob files the pods that have not been counted under the name of their job.

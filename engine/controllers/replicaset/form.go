@@ -1,7 +1,6 @@
 package replicaset
 
 import (
-	"cmp"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -9,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/object"
 )
@@ -118,11 +116,9 @@ func (f form) selector(obj object.Object) *metav1.LabelSelector {
 	return nil
 }
 
-// byAccount files sets under the account that their pods run with.
-func (f form) byAccount(obj object.Object) []string {
-	rs := f.view(obj)
-	if rs == nil {
-		return nil
+func (f form) podSpec(obj object.Object) *corev1.PodSpec {
+	if rs := f.view(obj); rs != nil {
+		return &rs.Spec.Template.Spec
 	}
-	return []string{rs.Namespace + "/" + cmp.Or(rs.Spec.Template.Spec.ServiceAccountName, admit.DefaultAccount)}
+	return nil
 }

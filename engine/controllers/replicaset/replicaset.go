@@ -52,7 +52,7 @@ func newOf(env control.Env, f form) control.Controller {
 		sets: env.Feed.Index(f.plural+" by controller", control.ByController, f.kind),
 
 		selecting: env.Feed.Index(f.plural+" by selector", control.BySelector(f.selector), f.kind),
-		accounts:  env.Feed.Index(f.plural+" by account", f.byAccount, f.kind),
+		accounts:  env.Feed.Index(f.plural+" by account", control.ByAccount(f.podSpec), f.kind),
 		rest:      control.NewRest(),
 	}
 	return control.Controller{Name: f.name, Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
@@ -65,12 +65,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 			add(ev.Key)
 		}
 	case control.ServiceAccount:
-		// What failed for want of the account need not wait for its back-off.
-		if ev.Type == object.Added {
-			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
-				add(key)
-			}
-		}
+		control.AccountKeys(ev, c.accounts, add)
 	case control.Pod:
 		control.ControllerKeys(ev, c.kind, add)
 		control.AdopterKeys(ev, c.kind, c.selecting, c.selector, add)

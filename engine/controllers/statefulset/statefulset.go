@@ -54,12 +54,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 			add(ev.Key)
 		}
 	case control.ServiceAccount:
-		// What failed for want of the account need not wait for its back-off.
-		if ev.Type == object.Added {
-			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
-				add(key)
-			}
-		}
+		control.AccountKeys(ev, c.accounts, add)
 	case control.PersistentVolumeClaim:
 		for _, obj := range c.claiming.Get(ev.Key.Namespace) {
 			if set, ok := obj.(*appsv1.StatefulSet); ok && hasClaim(set, ev.Key.Name) {
