@@ -87,6 +87,16 @@ type applied struct {
 	shown object.Object
 }
 
+// created is an object that is made anew as the server stores it, with the UID of the one
+// whose place it takes: what the server makes of that, as the selector of a Job, is no
+// change.
+func (next applied) created(live object.Object) object.Object {
+	made, _ := next.object.DeepCopyObject().(object.Object)
+	made.SetUID(live.GetUID())
+	lifecycle.PrepareCreateOf(next.kind, made, time.Time{})
+	return made
+}
+
 // apply makes the state that the item and the live object (or nil) give
 // together, with defaults, and validates it.
 func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.Item, live object.Object) (applied, []*Error) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -87,5 +88,30 @@ func TestForceOfOneObject(t *testing.T) {
 	res = p.Plan(t.Context(), input(items(t, namespace, forced, strings.Replace(other, "one", "new", 1))), s)
 	if len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "kustomize.toolkit.fluxcd.io/force: enabled") {
 		t.Errorf("a change of an immutable object without force: %v", res.Errors)
+	}
+}
+
+// What the server makes of a new object, as the selector and the labels of a Job, is no
+// change of one that is created again.
+func TestForceOfAJob(t *testing.T) {
+	const job = `apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, namespace: web, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}
+spec:
+  template:
+    metadata: {labels: {app: migrate}}
+    spec:
+      restartPolicy: Never
+      containers: [{name: main, image: "web:1"}]
+`
+	for _, before := range []string{job, strings.Replace(job, "metadata: {labels: {app: migrate}}", "metadata: {}", 1)} {
+		s, p, _ := setUp(t, namespace, before)
+		after := strings.Replace(before, "web:1", "web:2", 1)
+		res := p.Plan(t.Context(), input(items(t, namespace, after)), s)
+		want(t, res, "Unchanged Namespace/web", "Update Job/migrate spec.template.spec.containers[name=main].image:web:1>web:2")
+		a := res.Actions[1]
+		if job, ok := a.Object.(*batchv1.Job); !a.Recreate || !ok || job.UID != "" || job.Spec.Selector != nil {
+			t.Errorf("the action is %+v, want it to create the Job again, with a UID of its own", a)
+		}
 	}
 }

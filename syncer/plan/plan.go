@@ -508,8 +508,10 @@ func (p *Planner) changes(in Input, live object.Object, next applied) (fields []
 	if live == nil {
 		return nil, false, true
 	}
-	fields = next.differ(live, next.object)
-	if len(fields) == 0 || next.recreate || in.Admit == nil {
+	if next.recreate {
+		return next.differ(live, next.created(live)), false, true
+	}
+	if fields = next.differ(live, next.object); len(fields) == 0 || in.Admit == nil {
 		return fields, false, true
 	}
 	admit := func() (object.Object, bool) {
