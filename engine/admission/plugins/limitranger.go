@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/admission"
@@ -16,6 +17,7 @@ import (
 	chain "headway.dev/engine/admission"
 	"headway.dev/engine/quota"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/podspec"
 )
 
 const limitRangerAnnotation = "kubernetes.io/limit-ranger"
@@ -147,8 +149,12 @@ func (p limitRanger) Validate(ctx context.Context, attrs admission.Attributes, _
 	return nil
 }
 
-// validateClaim has a claim ask for an amount within the bounds.
+// validateClaim has a claim ask for an amount within the bounds, until it is deleted:
+// nothing keeps one from going that was there before the bounds.
 func (p limitRanger) validateClaim(ctx context.Context, attrs admission.Attributes, claim *corev1.PersistentVolumeClaim) error {
+	if old, ok := attrs.GetOldObject().(*corev1.PersistentVolumeClaim); ok && old.DeletionTimestamp != nil {
+		return nil
+	}
 	for _, r := range p.ranges(ctx, attrs.GetNamespace()) {
 		var errs []error
 		for _, item := range r.Spec.Limits {
@@ -206,13 +212,13 @@ func outOfBounds(item corev1.LimitRangeItem, requests, limits corev1.ResourceLis
 	}
 	for _, name := range slices.Sorted(maps.Keys(item.MaxLimitRequestRatio)) {
 		most, request, limit := item.MaxLimitRequestRatio[name], requests[name], limits[name]
-		ratio := limit.AsApproximateFloat64() / request.AsApproximateFloat64()
+		ratio := podspec.Ratio(limit, request)
 		switch {
 		case request.IsZero():
 			wrong("%s max limit to request ratio per %s is %s, but no request is specified or request is 0", name, item.Type, most.String())
 		case limit.IsZero():
 			wrong("%s max limit to request ratio per %s is %s, but no limit is specified or limit is 0", name, item.Type, most.String())
-		case ratio > most.AsApproximateFloat64():
+		case ratio > podspec.Ratio(most, *resource.NewQuantity(1, resource.DecimalSI)):
 			wrong("%s max limit to request ratio per %s is %s, but provided ratio is %f", name, item.Type, most.String(), ratio)
 		}
 	}

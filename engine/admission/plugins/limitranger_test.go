@@ -8,9 +8,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/object"
 )
 
 func amounts(pairs ...string) corev1.ResourceList {
@@ -90,6 +92,46 @@ func TestLimitRangeBounds(t *testing.T) {
 		})
 	}
 	c.must(change.Create(newPod(), time.Now()))
+}
+
+// A ratio is kept to that no floating-point number has.
+func TestLimitRangeRatio(t *testing.T) {
+	c := start(t)
+	c.must(shop(), limitRange("ratio", corev1.LimitRangeItem{
+		Type: corev1.LimitTypeContainer, MaxLimitRequestRatio: amounts("cpu", "7"), Default: amounts("cpu", "1"), DefaultRequest: amounts("cpu", "1"),
+	}))
+	sized := func(limit string) change.Change {
+		return change.Create(newPod(func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: amounts("cpu", "10m"), Limits: amounts("cpu", limit)}
+		}), time.Now())
+	}
+	wantError(t, "71m", c.commit(sized("71m")), apierrors.IsForbidden, `cpu max limit to request ratio per Container is 7, but provided ratio is 7.100000`)
+	c.must(sized("70m"))
+}
+
+// A claim that was larger than its bounds before there were any can go.
+func TestLimitRangeLetsClaimsGo(t *testing.T) {
+	c := start(t)
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data", Finalizers: []string{"example.com/backup"}},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Resources: corev1.VolumeResourceRequirements{Requests: amounts("storage", "9Gi")},
+		},
+	}
+	defaults.Apply(claim)
+	key := object.Key{GroupKind: schema.GroupKind{Kind: "PersistentVolumeClaim"}, Namespace: "shop", Name: "data"}
+	released := change.Patch(key, func(obj object.Object) bool {
+		obj.SetFinalizers(nil)
+		return true
+	})
+	c.must(shop(), change.Create(claim, time.Now()))
+	c.must(limitRange("a", corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim, Max: amounts("storage", "5Gi")}))
+	wantError(t, "while it is used", c.commit(released), apierrors.IsForbidden, "maximum storage usage per PersistentVolumeClaim is 5Gi, but request is 9Gi")
+	c.must(change.Delete(key, metav1.DeleteOptions{}, time.Now()))
+	c.must(released)
+	if got := c.store.Get(key); got != nil {
+		t.Errorf("the claim is there with the finalizers %q", got.GetFinalizers())
+	}
 }
 
 // Claims keep to the bounds of their own items; those of pods are not about them.

@@ -168,6 +168,15 @@ func Quantity(name corev1.ResourceName, value resource.Quantity, path *field.Pat
 	return errs
 }
 
+// Ratio is how often an amount contains another, both to the thousandth unless they are
+// too large for that.
+func Ratio(amount, other resource.Quantity) float64 {
+	if max(amount.Value(), other.Value()) > resource.MaxMilliValue {
+		return float64(amount.Value()) / float64(other.Value())
+	}
+	return float64(amount.MilliValue()) / float64(other.MilliValue())
+}
+
 // isStandard reports whether a container can be given the resource by the short
 // name.
 func isStandard(name corev1.ResourceName) bool {

@@ -103,14 +103,18 @@ func limitRangeCases(t *testing.T) {
 	}
 	create(t, base, cases[*corev1.LimitRange]{
 		"a type of others": {item(func(i *corev1.LimitRangeItem) { i.Type = "example.com/Thing" }), nil},
-		"no such type":     {item(func(i *corev1.LimitRangeItem) { i.Type = "Volume" }), []string{`spec.limits[0].type: Invalid value: "Volume": must be a standard limit type or fully qualified`}},
-		"twice":            {func(r *corev1.LimitRange) { r.Spec.Limits = append(r.Spec.Limits, r.Spec.Limits[0]) }, []string{`spec.limits[1].type: Duplicate value: "Container"`}},
-		"resource":         {item(func(i *corev1.LimitRangeItem) { i.Min["disk"] = resource.MustParse("1") }), []string{`spec.limits[0].min[disk]: Invalid value: "disk": must be a standard resource type or fully qualified`, `spec.limits[0].min[disk]: Invalid value: "disk": must be a standard resource for containers`}},
-		"min and max":      {item(func(i *corev1.LimitRangeItem) { i.Min["memory"] = resource.MustParse("2Gi") }), []string{`spec.limits[0].min[memory]: Invalid value: "2Gi": min value 2Gi is greater than max value 1Gi`, `spec.limits[0].defaultRequest[memory]: Invalid value: "1Gi": min value 2Gi is greater than default request value 1Gi`, `spec.limits[0].default[memory]: Invalid value: "2Gi": min value 2Gi is greater than default value 1Gi`}},
-		"default":          {item(func(i *corev1.LimitRangeItem) { i.Default = list("cpu", "3") }), []string{`spec.limits[0].default[cpu]: Invalid value: "2": default value 3 is greater than max value 2`}},
-		"request":          {item(func(i *corev1.LimitRangeItem) { i.Default, i.DefaultRequest = list("cpu", "1"), list("cpu", "1500m") }), []string{`spec.limits[0].defaultRequest[cpu]: Invalid value: "1500m": default request value 1500m is greater than default limit value 1`}},
-		"small ratio":      {item(func(i *corev1.LimitRangeItem) { i.MaxLimitRequestRatio = list("memory", "500m") }), []string{`spec.limits[0].maxLimitRequestRatio[memory]: Invalid value: "500m": ratio 500m is less than 1`}},
-		"large ratio":      {item(func(i *corev1.LimitRangeItem) { i.MaxLimitRequestRatio = list("cpu", "30") }), []string{`spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "30": ratio 30 is greater than max/min = 20.000000`}},
+		"the whole ratio": {item(func(i *corev1.LimitRangeItem) {
+			i.Min, i.Max, i.MaxLimitRequestRatio = list("cpu", "200m"), list("cpu", "600m"), list("cpu", "3")
+			i.Default, i.DefaultRequest = nil, nil
+		}), nil},
+		"no such type": {item(func(i *corev1.LimitRangeItem) { i.Type = "Volume" }), []string{`spec.limits[0].type: Invalid value: "Volume": must be a standard limit type or fully qualified`}},
+		"twice":        {func(r *corev1.LimitRange) { r.Spec.Limits = append(r.Spec.Limits, r.Spec.Limits[0]) }, []string{`spec.limits[1].type: Duplicate value: "Container"`}},
+		"resource":     {item(func(i *corev1.LimitRangeItem) { i.Min["disk"] = resource.MustParse("1") }), []string{`spec.limits[0].min[disk]: Invalid value: "disk": must be a standard resource type or fully qualified`, `spec.limits[0].min[disk]: Invalid value: "disk": must be a standard resource for containers`}},
+		"min and max":  {item(func(i *corev1.LimitRangeItem) { i.Min["memory"] = resource.MustParse("2Gi") }), []string{`spec.limits[0].min[memory]: Invalid value: "2Gi": min value 2Gi is greater than max value 1Gi`, `spec.limits[0].defaultRequest[memory]: Invalid value: "1Gi": min value 2Gi is greater than default request value 1Gi`, `spec.limits[0].default[memory]: Invalid value: "2Gi": min value 2Gi is greater than default value 1Gi`}},
+		"default":      {item(func(i *corev1.LimitRangeItem) { i.Default = list("cpu", "3") }), []string{`spec.limits[0].default[cpu]: Invalid value: "2": default value 3 is greater than max value 2`}},
+		"request":      {item(func(i *corev1.LimitRangeItem) { i.Default, i.DefaultRequest = list("cpu", "1"), list("cpu", "1500m") }), []string{`spec.limits[0].defaultRequest[cpu]: Invalid value: "1500m": default request value 1500m is greater than default limit value 1`}},
+		"small ratio":  {item(func(i *corev1.LimitRangeItem) { i.MaxLimitRequestRatio = list("memory", "500m") }), []string{`spec.limits[0].maxLimitRequestRatio[memory]: Invalid value: "500m": ratio 500m is less than 1`}},
+		"large ratio":  {item(func(i *corev1.LimitRangeItem) { i.MaxLimitRequestRatio = list("cpu", "30") }), []string{`spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "30": ratio 30 is greater than max/min = 20.000000`}},
 		"not overcommitted": {item(func(i *corev1.LimitRangeItem) {
 			i.Default, i.DefaultRequest = list("example.com/gpu", "2"), list("example.com/gpu", "1")
 		}), []string{`spec.limits[0].defaultRequest[example.com/gpu]: Invalid value: "1": default value 2 must equal to defaultRequest value 1 in example.com/gpu`}},

@@ -164,10 +164,11 @@ func limitOrder(item *corev1.LimitRangeItem, name corev1.ResourceName, path *fie
 		wrong("default", high, "default value %s is greater than max value %s", limit.String(), high.String())
 	}
 	if ratio, ok := item.MaxLimitRequestRatio[name]; ok {
-		if ratio.Cmp(*resource.NewQuantity(1, resource.DecimalSI)) < 0 {
+		one := *resource.NewQuantity(1, resource.DecimalSI)
+		if ratio.Cmp(one) < 0 {
 			wrong("maxLimitRequestRatio", ratio, "ratio %s is less than 1", ratio.String())
 		}
-		if most := high.AsApproximateFloat64() / low.AsApproximateFloat64(); hasLow && hasHigh && ratio.AsApproximateFloat64() > most {
+		if most := podspec.Ratio(high, low); hasLow && hasHigh && podspec.Ratio(ratio, one) > most {
 			wrong("maxLimitRequestRatio", ratio, "ratio %s is greater than max/min = %f", ratio.String(), most)
 		}
 	}
