@@ -32,6 +32,14 @@ type claimEvaluator struct {
 
 var _ library.Evaluator = claimEvaluator{}
 
+func claimOf(obj runtime.Object) (*corev1.PersistentVolumeClaim, error) {
+	claim, ok := obj.(*corev1.PersistentVolumeClaim)
+	if !ok {
+		return nil, fmt.Errorf("expect *v1.PersistentVolumeClaim, got %T", obj)
+	}
+	return claim, nil
+}
+
 // GroupResource implements quota.Evaluator.
 func (claimEvaluator) GroupResource() schema.GroupResource { return claims }
 
@@ -45,7 +53,7 @@ func (claimEvaluator) Constraints([]corev1.ResourceName, runtime.Object) error {
 
 // Matches implements quota.Evaluator.
 func (c claimEvaluator) Matches(q *corev1.ResourceQuota, obj runtime.Object) (bool, error) {
-	return generic.Matches(q, obj, c.MatchingResources, generic.MatchesNoScopeFunc)
+	return generic.Matches(q, obj, c.MatchingResources, claimInScope)
 }
 
 // MatchingResources implements quota.Evaluator.
@@ -61,15 +69,15 @@ func (claimEvaluator) MatchingResources(names []corev1.ResourceName) []corev1.Re
 }
 
 // MatchingScopes implements quota.Evaluator.
-func (claimEvaluator) MatchingScopes(runtime.Object, []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
-	return nil, nil
+func (claimEvaluator) MatchingScopes(obj runtime.Object, scopes []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
+	return matching(obj, scopes, claimInScope)
 }
 
 // Usage implements quota.Evaluator.
 func (claimEvaluator) Usage(obj runtime.Object) (corev1.ResourceList, error) {
-	claim, ok := obj.(*corev1.PersistentVolumeClaim)
-	if !ok {
-		return nil, fmt.Errorf("expect *v1.PersistentVolumeClaim, got %T", obj)
+	claim, err := claimOf(obj)
+	if err != nil {
+		return nil, err
 	}
 	used := corev1.ResourceList{countClaims: number(1), corev1.ResourcePersistentVolumeClaims: number(1)}
 	class := volume.GetPersistentVolumeClaimClass(claim)
@@ -84,6 +92,8 @@ func (claimEvaluator) Usage(obj runtime.Object) (corev1.ResourceList, error) {
 	if has := claim.Status.AllocatedResources[corev1.ResourceStorage]; has.Cmp(size) > 0 {
 		size = has
 	}
+	size = size.DeepCopy()
+	size.RoundUp(0) // whole bytes
 	used[corev1.ResourceRequestsStorage] = size
 	if class != "" {
 		used[corev1.ResourceName(class+ofClass)+corev1.ResourceRequestsStorage] = size
@@ -93,5 +103,5 @@ func (claimEvaluator) Usage(obj runtime.Object) (corev1.ResourceList, error) {
 
 // UsageStats implements quota.Evaluator.
 func (c claimEvaluator) UsageStats(options library.UsageStatsOptions) (library.UsageStats, error) {
-	return generic.CalculateUsageStats(options, c.list, generic.MatchesNoScopeFunc, c.Usage)
+	return generic.CalculateUsageStats(options, c.list, claimInScope, c.Usage)
 }

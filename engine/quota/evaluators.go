@@ -144,17 +144,7 @@ func (podEvaluator) MatchingResources(names []corev1.ResourceName) []corev1.Reso
 
 // MatchingScopes implements quota.Evaluator.
 func (podEvaluator) MatchingScopes(obj runtime.Object, scopes []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
-	var found []corev1.ScopedResourceSelectorRequirement
-	for _, s := range scopes {
-		in, err := inScope(s, obj)
-		if err != nil {
-			return nil, fmt.Errorf("error on matching scope %v: %w", s, err)
-		}
-		if in {
-			found = append(found, s)
-		}
-	}
-	return found, nil
+	return matching(obj, scopes, inScope)
 }
 
 // Usage implements quota.Evaluator.

@@ -166,6 +166,11 @@ func TestUsage(t *testing.T) {
 				"gold.storageclass.storage.k8s.io/persistentvolumeclaims": "2", "lead.storageclass.storage.k8s.io/persistentvolumeclaims": "0",
 			},
 		},
+		"half a byte of a claim": {
+			amounts("requests.storage", "9", "gold.storageclass.storage.k8s.io/requests.storage", "9"),
+			[]object.Object{claim("gold", "1500m")},
+			map[string]string{"requests.storage": "2", "gold.storageclass.storage.k8s.io/requests.storage": "2"},
+		},
 		"what is not there": {
 			amounts("persistentvolumeclaims", "9", "requests.storage", "9", "replicationcontrollers", "9", "gold.storageclass.storage.k8s.io/requests.storage", "9", "count/widgets.example.com", "9"),
 			nil,
@@ -185,6 +190,39 @@ func claim(class, size string) *corev1.PersistentVolumeClaim {
 	}}
 }
 
+func selector(name corev1.ResourceQuotaScope, op corev1.ScopeSelectorOperator, values ...string) func(*corev1.ResourceQuota) {
+	return func(q *corev1.ResourceQuota) {
+		q.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{ScopeName: name, Operator: op, Values: values}}}
+	}
+}
+
+// Which claims a quota of a class of attributes counts: those of no class, too.
+func TestScopesOfClaims(t *testing.T) {
+	asks, has, gets := claim("", "1Gi"), claim("", "2Gi"), claim("", "4Gi")
+	asks.Spec.VolumeAttributesClassName = new("gold")
+	has.Status.CurrentVolumeAttributesClassName = new("silver")
+	gets.Spec.VolumeAttributesClassName, gets.Status.CurrentVolumeAttributesClassName = new("gold"), new("silver")
+	gets.Status.ModifyVolumeStatus = &corev1.ModifyVolumeStatus{TargetVolumeAttributesClassName: "gold"}
+	all := view{asks, has, gets, claim("", "8Gi")}
+	const scope = corev1.ResourceQuotaScopeVolumeAttributesClass
+	for name, test := range map[string]struct {
+		edit func(*corev1.ResourceQuota)
+		want string
+	}{
+		"scope":        {func(q *corev1.ResourceQuota) { q.Spec.Scopes = []corev1.ResourceQuotaScope{scope} }, "7Gi"},
+		"Exists":       {selector(scope, "Exists"), "7Gi"},
+		"DoesNotExist": {selector(scope, "DoesNotExist"), "8Gi"},
+		"In":           {selector(scope, "In", "gold"), "5Gi"},
+		"NotIn":        {selector(scope, "NotIn", "gold"), "14Gi"},
+		"of pods":      {selector("PriorityClass", "DoesNotExist"), "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := quotas.Recalculate(all, quotaOf(amounts("requests.storage", "99Gi"), test.edit))
+			wantUsed(t, name, q.Status.Used, map[string]string{"requests.storage": test.want})
+		})
+	}
+}
+
 // Which pods a quota with scopes counts.
 func TestScopes(t *testing.T) {
 	deadline := pod(func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(5)) })
@@ -196,11 +234,6 @@ func TestScopes(t *testing.T) {
 		}}}
 	})
 	all := view{deadline, asking, class("high"), class("low"), elsewhere}
-	selector := func(name corev1.ResourceQuotaScope, op corev1.ScopeSelectorOperator, values ...string) func(*corev1.ResourceQuota) {
-		return func(q *corev1.ResourceQuota) {
-			q.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{ScopeName: name, Operator: op, Values: values}}}
-		}
-	}
 	scopes := func(names ...corev1.ResourceQuotaScope) func(*corev1.ResourceQuota) {
 		return func(q *corev1.ResourceQuota) { q.Spec.Scopes = names }
 	}
