@@ -103,6 +103,9 @@ nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kub
 			`subsets[0].addresses[0].ip: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")`,
 		}},
 		{"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, addressType: FQDN, endpoints: [{addresses: [a.example.com]}]}`, []string{"spec.addressType: FQDN endpoints are deprecated"}},
+		{"/apis/node.k8s.io/v1/runtimeclasses", `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: runc, scheduling: {nodeSelector: {beta.kubernetes.io/os: linux}}}`, []string{
+			`scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/os" instead`,
+		}},
 		{"/api/v1/nodes", `{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {externalID: x}}`, []string{"spec.externalID: this field is deprecated, and is unused by Kubernetes", "spec.externalID: not supported yet and without effect: nothing reads it"}},
 		{"/apis/apiextensions.k8s.io/v1/customresourcedefinitions", `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: as.example.com}, spec: {group: example.com, scope: Cluster, names: {plural: as, kind: A},
 versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {a: {type: string, format: shoe-size}, b: {type: array, x-kubernetes-list-type: set, items: {type: object, x-kubernetes-map-type: atomic}}}}}}]}}`, []string{

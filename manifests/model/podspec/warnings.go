@@ -111,6 +111,17 @@ func (w *warnings) placement(path *field.Path) {
 	}
 }
 
+// OldLabels tells of the labels of nodes in a selector that others have replaced.
+func OldLabels(selector map[string]string, path *field.Path) []string {
+	var told []string
+	for _, label := range slices.Sorted(maps.Keys(selector)) {
+		if instead, ok := oldLabels[label]; ok {
+			told = append(told, path.String()+": "+instead)
+		}
+	}
+	return told
+}
+
 // TermWarnings tells of labels of nodes that others have replaced.
 func TermWarnings(terms []corev1.NodeSelectorTerm, path *field.Path) []string {
 	var w warnings

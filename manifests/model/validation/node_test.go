@@ -22,6 +22,10 @@ func runtimeClassCases(t *testing.T) {
 		"name":       {func(c class) { c.Name = "a_b" }, []string{`metadata.name: Invalid value: "a_b": ` + subdomain}},
 		"overhead":   {func(c class) { c.Overhead.PodFixed = amounts("cpu", "-1") }, []string{`overhead.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0`}},
 		"selector":   {func(c class) { c.Scheduling.NodeSelector = map[string]string{"a b": "c"} }, []string{`scheduling.nodeSelector: Invalid value: "a b": ` + "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"}},
+		"tolerations": {func(c class) {
+			c.Scheduling.Tolerations = append(c.Scheduling.Tolerations,
+				corev1.Toleration{Key: "a", Operator: "Exists", Effect: "NoExecute"}, corev1.Toleration{Key: "a", Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(5))})
+		}, []string{`scheduling.tolerations[2]: Duplicate value: {"Key":"a","Operator":"Exists","Value":"","Effect":"NoExecute","TolerationSeconds":5}`}},
 		"toleration": {func(c class) { c.Scheduling.Tolerations[0].Operator = "Like" }, []string{`scheduling.tolerations[0].operator: Unsupported value: "Like": supported values: "Equal", "Exists"`}},
 	})
 	update(t, base, cases[class]{

@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -45,6 +46,12 @@ var runtimeClass = kind.Define[nodev1.RuntimeClass, nodev1.RuntimeClassList](kin
 			return rule.Immutable(c.Handler, old.Handler, field.NewPath("handler"))
 		},
 	},
+	Warnings: func(c, _ *nodev1.RuntimeClass) []string {
+		if c.Scheduling == nil {
+			return nil
+		}
+		return podspec.OldLabels(c.Scheduling.NodeSelector, field.NewPath("scheduling", "nodeSelector"))
+	},
 	Table: kind.Table[*nodev1.RuntimeClass]{
 		Columns: column.Define("Name", "Handler", "Age"),
 		Row: func(c *nodev1.RuntimeClass, now time.Time) []any {
@@ -67,6 +74,29 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		path := field.NewPath("scheduling")
 		errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
 		errs = append(errs, podspec.Tolerations(s.Tolerations, path.Child("tolerations"))...)
+		errs = append(errs, tolerationsTwice(s.Tolerations, path.Child("tolerations"))...)
+	}
+	return errs
+}
+
+// tolerationsTwice has each toleration once, for however long it tolerates.
+func tolerationsTwice(list []corev1.Toleration, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[corev1.Toleration]bool{}
+	for i, t := range list {
+		seconds := t.TolerationSeconds
+		t.TolerationSeconds = nil
+		if seen[t] {
+			// Kubernetes prints its internal form, whose fields have other names.
+			errs = append(errs, field.Duplicate(path.Index(i), struct {
+				Key               string
+				Operator          corev1.TolerationOperator
+				Value             string
+				Effect            corev1.TaintEffect
+				TolerationSeconds *int64
+			}{t.Key, t.Operator, t.Value, t.Effect, seconds}))
+		}
+		seen[t] = true
 	}
 	return errs
 }
