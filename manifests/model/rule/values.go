@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -46,6 +47,12 @@ func DNSLabel(value string, path *field.Path) field.ErrorList {
 // DNSSubdomain requires a DNS name.
 func DNSSubdomain(value string, path *field.Path) field.ErrorList {
 	return Invalid(path, value, validation.IsDNS1123Subdomain(value))
+}
+
+// PathSegmentName is what the names of all objects have to be, one segment of a URL's
+// path: those of most kinds have to be DNS names besides.
+func PathSegmentName(name string, prefix bool) []string {
+	return pathvalidation.ValidatePathSegmentName(name, prefix)
 }
 
 // ObjectName requires a reference to an object with a subdomain name.

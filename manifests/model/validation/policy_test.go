@@ -21,6 +21,8 @@ func budgetCases(t *testing.T) {
 	const percent = `: a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')`
 	create(t, base, cases[budget]{
 		"neither":     {func(b budget) { b.Spec.MinAvailable = nil }, nil},
+		"any name":    {func(b budget) { b.Name = "Web_1" }, nil},
+		"a path":      {func(b budget) { b.Name = "a/b" }, []string{`metadata.name: Invalid value: "a/b": may not contain '/'`}},
 		"no selector": {func(b budget) { b.Spec.Selector = nil }, nil},
 		"all pods":    {func(b budget) { b.Spec.Selector = &metav1.LabelSelector{} }, nil},
 		"both": {func(b budget) { b.Spec.MaxUnavailable = new(intstr.FromInt32(1)) }, []string{

@@ -7,7 +7,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	policyv1beta1 "k8s.io/api/policy/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/conversion"
@@ -50,7 +49,7 @@ var podDisruptionBudget = kind.Define[policyv1.PodDisruptionBudget, policyv1.Pod
 		Changed:      func(b, old *policyv1.PodDisruptionBudget) bool { return kind.Differ(b.Spec, old.Spec) },
 	},
 	Rules: kind.Rules[*policyv1.PodDisruptionBudget]{
-		Name:     apivalidation.NameIsDNSSubdomain,
+		Name:     rule.PathSegmentName,
 		Object:   func(b *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudget(b, false) },
 		Replaces: func(b, old *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudget(b, oddSelector(old)) },
 		Status:   func(b, _ *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudgetStatus(&b.Status) },

@@ -10,6 +10,7 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var clusterRole = kind.Define[rbacv1.ClusterRole, rbacv1.ClusterRoleList](kind.Definition[*rbacv1.ClusterRole]{
@@ -20,7 +21,7 @@ var clusterRole = kind.Define[rbacv1.ClusterRole, rbacv1.ClusterRoleList](kind.D
 	Order: 90,
 	REST:  kind.REST{CreateOnUpdate: true},
 	Rules: kind.Rules[*rbacv1.ClusterRole]{
-		Name:   pathSegmentName,
+		Name:   rule.PathSegmentName,
 		Object: validateClusterRole,
 	},
 	Table: kind.Table[*rbacv1.ClusterRole]{

@@ -9,6 +9,7 @@ import (
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var clusterRoleBinding = kind.Define[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](kind.Definition[*rbacv1.ClusterRoleBinding]{
@@ -20,7 +21,7 @@ var clusterRoleBinding = kind.Define[rbacv1.ClusterRoleBinding, rbacv1.ClusterRo
 	REST:    kind.REST{CreateOnUpdate: true},
 	Default: defaultClusterRoleBinding,
 	Rules: kind.Rules[*rbacv1.ClusterRoleBinding]{
-		Name:   pathSegmentName,
+		Name:   rule.PathSegmentName,
 		Object: validateClusterRoleBinding,
 		Update: validateClusterRoleBindingUpdate,
 	},

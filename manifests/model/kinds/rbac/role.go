@@ -8,6 +8,7 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var role = kind.Define[rbacv1.Role, rbacv1.RoleList](kind.Definition[*rbacv1.Role]{
@@ -19,7 +20,7 @@ var role = kind.Define[rbacv1.Role, rbacv1.RoleList](kind.Definition[*rbacv1.Rol
 	Order: 80,
 	REST:  kind.REST{CreateOnUpdate: true},
 	Rules: kind.Rules[*rbacv1.Role]{
-		Name:   pathSegmentName,
+		Name:   rule.PathSegmentName,
 		Object: validateRole,
 	},
 	Table: kind.Table[*rbacv1.Role]{

@@ -9,6 +9,7 @@ import (
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var roleBinding = kind.Define[rbacv1.RoleBinding, rbacv1.RoleBindingList](kind.Definition[*rbacv1.RoleBinding]{
@@ -21,7 +22,7 @@ var roleBinding = kind.Define[rbacv1.RoleBinding, rbacv1.RoleBindingList](kind.D
 	REST:    kind.REST{CreateOnUpdate: true},
 	Default: defaultRoleBinding,
 	Rules: kind.Rules[*rbacv1.RoleBinding]{
-		Name:   pathSegmentName,
+		Name:   rule.PathSegmentName,
 		Object: validateRoleBinding,
 		Update: validateRoleBindingUpdate,
 	},

@@ -1,7 +1,6 @@
 package rbac
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -92,7 +91,7 @@ func roleRef(ref rbacv1.RoleRef, kinds ...string) field.ErrorList {
 	if ref.Name == "" {
 		return append(errs, field.Required(at.Child("name"), ""))
 	}
-	return append(errs, rule.Invalid(at.Child("name"), ref.Name, pathSegmentName(ref.Name, false))...)
+	return append(errs, rule.Invalid(at.Child("name"), ref.Name, rule.PathSegmentName(ref.Name, false))...)
 }
 
 func validateSubjects(list []rbacv1.Subject, namespaced bool) field.ErrorList {
@@ -118,19 +117,4 @@ func validateSubjects(list []rbacv1.Subject, namespaced bool) field.ErrorList {
 		}
 	}
 	return errs
-}
-
-// pathSegmentName is what the names of roles and bindings have to be: one
-// segment of a URL's path. Other kinds' names have to be DNS names besides.
-func pathSegmentName(name string, prefix bool) []string {
-	if !prefix && (name == "." || name == "..") {
-		return []string{fmt.Sprintf("may not be '%s'", name)}
-	}
-	var faults []string
-	for _, illegal := range []string{"/", "%"} {
-		if strings.Contains(name, illegal) {
-			faults = append(faults, fmt.Sprintf("may not contain '%s'", illegal))
-		}
-	}
-	return faults
 }
