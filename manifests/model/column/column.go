@@ -22,7 +22,7 @@ const (
 )
 
 // Define returns columns for these names: a leading + marks one of the wide
-// output, a leading # a number, and Name is the object's name.
+// output, a leading # a number, a leading ? yes or no, and Name is the object's name.
 func Define(names ...string) []metav1.TableColumnDefinition {
 	defs := make([]metav1.TableColumnDefinition, len(names))
 	for i, name := range names {
@@ -30,8 +30,11 @@ func Define(names ...string) []metav1.TableColumnDefinition {
 		if name[0] == '+' {
 			d.Priority, name = 1, name[1:]
 		}
-		if name[0] == '#' {
+		switch name[0] {
+		case '#':
 			d.Type, name = "integer", name[1:]
+		case '?':
+			d.Type, name = "boolean", name[1:]
 		}
 		d.Name = name
 		switch name {
@@ -40,6 +43,8 @@ func Define(names ...string) []metav1.TableColumnDefinition {
 			d.Description = objectMetaDoc["name"]
 		case "Age":
 			d.Description = objectMetaDoc["creationTimestamp"]
+		case "Created At":
+			d.Type, d.Description = "date", objectMetaDoc["creationTimestamp"]
 		}
 		defs[i] = d
 	}

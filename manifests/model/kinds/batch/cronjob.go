@@ -72,7 +72,7 @@ var cronJob = kind.Define[batchv1.CronJob, batchv1.CronJobList](kind.Definition[
 		return specWarnings(&c.Spec.JobTemplate.Spec, templatePath)
 	},
 	Table: kind.Table[*batchv1.CronJob]{
-		Columns: column.Define("Name", "Schedule", "Timezone", "Suspend", "#Active", "Last Schedule", "Age", "+Containers", "+Images", "+Selector"),
+		Columns: column.Define("Name", "Schedule", "Timezone", "?Suspend", "#Active", "Last Schedule", "Age", "+Containers", "+Images", "+Selector"),
 		Row:     cronJobRow,
 	},
 	PodTemplate: func(c *batchv1.CronJob) (*metav1.ObjectMeta, *corev1.PodSpec) {

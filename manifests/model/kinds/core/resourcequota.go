@@ -32,7 +32,7 @@ var resourceQuota = kind.Define[corev1.ResourceQuota, corev1.ResourceQuotaList](
 	},
 	Status: true,
 	Order:  20,
-	REST:   kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
+	REST:   kind.REST{ReturnsDeleted: true},
 	Default: func(q *corev1.ResourceQuota) {
 		fill.Milli(q.Spec.Hard)
 		fill.Milli(q.Status.Hard)

@@ -34,7 +34,6 @@ var priorityClass = kind.Define[schedulingv1.PriorityClass, schedulingv1.Priorit
 		Plural:           "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"},
 	},
 	Order:   170,
-	REST:    kind.REST{CreateOnUpdate: true},
 	Default: func(c *schedulingv1.PriorityClass) { fill.Unset(&c.PreemptionPolicy, corev1.PreemptLowerPriority) },
 	Lifecycle: kind.Lifecycle[*schedulingv1.PriorityClass]{
 		// Kubernetes' have a generation, which never changes.
@@ -52,7 +51,7 @@ var priorityClass = kind.Define[schedulingv1.PriorityClass, schedulingv1.Priorit
 		Update: validatePriorityClassUpdate,
 	},
 	Table: kind.Table[*schedulingv1.PriorityClass]{
-		Columns: column.Define("Name", "#Value", "Global-Default", "Age", "PreemptionPolicy"),
+		Columns: column.Define("Name", "#Value", "?Global-Default", "Age", "PreemptionPolicy"),
 		Row: func(c *schedulingv1.PriorityClass, now time.Time) []any {
 			policy := ""
 			if c.PreemptionPolicy != nil {

@@ -55,7 +55,7 @@ var volumeAttachment = kind.Define[storagev1.VolumeAttachment, storagev1.VolumeA
 		Status: func(a, _ *storagev1.VolumeAttachment) field.ErrorList { return validateAttachmentStatus(&a.Status) },
 	},
 	Table: kind.Table[*storagev1.VolumeAttachment]{
-		Columns: column.Define("Name", "Attacher", "PV", "Node", "Attached", "Age"),
+		Columns: column.Define("Name", "Attacher", "PV", "Node", "?Attached", "Age"),
 		Row: func(a *storagev1.VolumeAttachment, now time.Time) []any {
 			volume := ""
 			if a.Spec.Source.PersistentVolumeName != nil {
