@@ -146,10 +146,14 @@ func cronJobCases(t *testing.T) {
 	type cron = *batchv1.CronJob
 	spec := func(edit func(s *batchv1.CronJobSpec)) func(cron) { return func(c cron) { edit(&c.Spec) } }
 	create(t, base, cases[cron]{
-		"name":           {func(c cron) { c.Name = strings.Repeat("a", 53) }, []string{`metadata.name: Invalid value: "` + strings.Repeat("a", 53) + `": must be no more than 52 characters`}},
-		"no schedule":    {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "" }), []string{"spec.schedule: Required value"}},
-		"schedule":       {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "error" }), []string{`spec.schedule: Invalid value: "error": expected exactly 5 fields, found 1: [error]`}},
-		"zone in it":     {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "TZ=UTC * * * * *" }), []string{`spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead`}},
+		"name":        {func(c cron) { c.Name = strings.Repeat("a", 53) }, []string{`metadata.name: Invalid value: "` + strings.Repeat("a", 53) + `": must be no more than 52 characters`}},
+		"no schedule": {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "" }), []string{"spec.schedule: Required value"}},
+		"schedule":    {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "error" }), []string{`spec.schedule: Invalid value: "error": expected exactly 5 fields, found 1: [error]`}},
+		"zone in it":  {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "TZ=UTC * * * * *" }), []string{`spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead`}},
+		"zone alone": {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "TZ=UTC" }), []string{
+			`spec.schedule: Invalid value: "TZ=UTC": invalid schedule format: runtime error: slice bounds out of range [:-1]`,
+			`spec.schedule: Invalid value: "TZ=UTC": cannot use TZ or CRON_TZ in schedule, use timeZone field instead`,
+		}},
 		"no zone":        {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("") }), []string{`spec.timeZone: Invalid value: "": timeZone must be nil or non-empty string`}},
 		"local":          {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("Local") }), []string{`spec.timeZone: Invalid value: "Local": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones`}},
 		"a file":         {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("../x") }), []string{`spec.timeZone: Invalid value: "../x": unknown time zone ../x`}},

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -142,13 +143,25 @@ func schedule(text string, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Required(path, "")}
 	}
 	var errs field.ErrorList
-	if _, err := cron.ParseStandard(text); err != nil {
+	if err := parseSchedule(text); err != nil {
 		errs = append(errs, field.Invalid(path, text, err.Error()))
 	}
 	if strings.Contains(text, "TZ") {
 		errs = append(errs, field.Invalid(path, text, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"))
 	}
 	return errs
+}
+
+// parseSchedule says what is wrong with a schedule. The parser panics at a zone with
+// nothing after it.
+func parseSchedule(text string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("invalid schedule format: %v", r)
+		}
+	}()
+	_, err = cron.ParseStandard(text)
+	return err
 }
 
 func timeZone(zone *string, path *field.Path) field.ErrorList {
