@@ -340,22 +340,7 @@ func TestEvictionRace(t *testing.T) {
 	if _, err := e.s.Store.Commit(t.Context(), change.Tx{Changes: changes}); err != nil {
 		t.Fatal(err)
 	}
-	ctl, err := controllers.New(controllers.Config{
-		Store: e.s.Store, Kinds: e.s.Kinds, Enabled: []string{"disruption-controller"}, ServiceIP: netip.MustParseAddr("10.96.0.1"),
-		ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"), APIServer: netip.MustParseAddrPort("192.0.2.1:6443"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- ctl.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run the controller: %v", err)
-		}
-	})
+	runControllers(t, e.s, "disruption-controller")
 	await(t, e.s, "the budget to allow some", func() bool { return e.status().DisruptionsAllowed == allowed })
 
 	errs := make([]error, pods)
@@ -386,6 +371,27 @@ func TestEvictionRace(t *testing.T) {
 	if left := slices.Collect(maps.Keys(e.status().DisruptedPods)); len(left) > 0 {
 		t.Errorf("still on their way: %v", left)
 	}
+}
+
+// runControllers runs some of the controllers until the test ends.
+func runControllers(t *testing.T, s *apitest.Server, names ...string) {
+	t.Helper()
+	ctl, err := controllers.New(controllers.Config{
+		Store: s.Store, Kinds: s.Kinds, Enabled: names, ServiceIP: netip.MustParseAddr("10.96.0.1"),
+		ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"), APIServer: netip.MustParseAddrPort("192.0.2.1:6443"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- ctl.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run the controllers: %v", err)
+		}
+	})
 }
 
 // await waits until ok, looking at every change of the store.
