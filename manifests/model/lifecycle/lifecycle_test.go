@@ -172,6 +172,29 @@ func TestTemplateGeneration(t *testing.T) {
 	want(last, "2")
 }
 
+// The topology of endpoints is that of an older version: nothing of it is stored, and what
+// is stored of it stays until the endpoints change.
+func TestTopologyOfEndpoints(t *testing.T) {
+	topology := map[string]string{"kubernetes.io/hostname": "n1"}
+	slice := func(addresses ...string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{ObjectMeta: meta(), Endpoints: []discoveryv1.Endpoint{{Addresses: addresses, DeprecatedTopology: topology}}}
+	}
+	created, old := slice("10.0.0.1"), slice("10.0.0.1")
+	same, changed := old.DeepCopy(), slice("10.0.0.2")
+	same.Labels = map[string]string{"a": "b"}
+	lifecycle.PrepareCreate(created, now)
+	lifecycle.PrepareUpdate(same, old)
+	lifecycle.PrepareUpdate(changed, old)
+	for name, got := range map[string]int{
+		"created": len(created.Endpoints[0].DeprecatedTopology), "changed": len(changed.Endpoints[0].DeprecatedTopology), "old": len(old.Endpoints[0].DeprecatedTopology) - 1,
+		"the same": len(same.Endpoints[0].DeprecatedTopology) - 1,
+	} {
+		if got != 0 {
+			t.Errorf("%s: %d labels more than there should be", name, got)
+		}
+	}
+}
+
 func meta() metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: "x", Namespace: "n", UID: "u", Generation: 3, CreationTimestamp: metav1.Unix(1, 0)}
 }

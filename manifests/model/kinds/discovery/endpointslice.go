@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,12 @@ var endpointSlice = kind.Define[discoveryv1.EndpointSlice, discoveryv1.EndpointS
 	// An endpoint slice has no spec: everything but the metadata counts, and the
 	// labels, which say whose slice it is.
 	Lifecycle: kind.Lifecycle[*discoveryv1.EndpointSlice]{
+		Create: dropTopology,
+		Update: func(s, old *discoveryv1.EndpointSlice) {
+			if kind.Differ(s.Endpoints, old.Endpoints) {
+				dropTopology(s)
+			}
+		},
 		Changed: func(s, old *discoveryv1.EndpointSlice) bool {
 			return s.AddressType != old.AddressType || kind.Differ(s.Endpoints, old.Endpoints) ||
 				kind.Differ(s.Ports, old.Ports) || kind.Differ(s.Labels, old.Labels)
@@ -52,6 +59,17 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 	for i := range s.Ports {
 		fill.Unset(&s.Ports[i].Name, "")
 		fill.Unset(&s.Ports[i].Protocol, corev1.ProtocolTCP)
+	}
+}
+
+// dropTopology drops what only an older version of the API can set.
+func dropTopology(s *discoveryv1.EndpointSlice) {
+	if !slices.ContainsFunc(s.Endpoints, func(e discoveryv1.Endpoint) bool { return e.DeprecatedTopology != nil }) {
+		return
+	}
+	s.Endpoints = slices.Clone(s.Endpoints)
+	for i := range s.Endpoints {
+		s.Endpoints[i].DeprecatedTopology = nil
 	}
 }
 
