@@ -87,11 +87,12 @@ func podResources(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 
 // podResource validates an amount that the containers of a pod share.
 func podResource(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
-	errs := resourceName(name, path)
+	errs := QualifiedResource(name, path)
 	if len(errs) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
 		errs = append(errs, field.NotSupported(path, name, sets.List(resourcehelper.SupportedPodLevelResources())))
 	}
-	return append(errs, Quantity(name, value, path)...)
+	errs = append(errs, Quantity(name, value, path)...)
+	return append(errs, hugePages(name, value, path)...)
 }
 
 // Overhead validates what pods cost besides their containers.
@@ -118,13 +119,14 @@ func resizePolicy(list []corev1.ContainerResizePolicy, restarts corev1.RestartPo
 }
 
 func containerResource(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
-	return append(ResourceName(name, true, path), Quantity(name, value, path)...)
+	errs := append(ResourceName(name, true, path), Quantity(name, value, path)...)
+	return append(errs, hugePages(name, value, path)...)
 }
 
 // ResourceName validates the name of a resource, which in containers has to be one
 // that they can be given.
 func ResourceName(name corev1.ResourceName, inContainers bool, path *field.Path) field.ErrorList {
-	errs := resourceName(name, path)
+	errs := QualifiedResource(name, path)
 	switch {
 	case !inContainers:
 	case !strings.Contains(string(name), "/"):
@@ -140,20 +142,39 @@ func ResourceName(name corev1.ResourceName, inContainers bool, path *field.Path)
 // Overcommits reports whether the requests of a resource may be below its limits.
 func Overcommits(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
 
-func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	return QualifiedResource(name, isStandard(name) || name == corev1.ResourcePods || name == corev1.ResourceStorage, path)
+// standardNames are the resources that have a short name: those of containers, of claims
+// and of quotas.
+var standardNames = []corev1.ResourceName{
+	corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourceStorage,
+	corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory, corev1.ResourceRequestsEphemeralStorage, corev1.ResourceRequestsStorage,
+	corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceLimitsEphemeralStorage,
+	corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
+	corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers,
 }
 
 // QualifiedResource validates the name of a resource, which has a domain unless it
 // is a standard one.
-func QualifiedResource(name corev1.ResourceName, standard bool, path *field.Path) field.ErrorList {
+func QualifiedResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	if errs := rule.Invalid(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
 		return errs
 	}
-	if !strings.Contains(string(name), "/") && !standard {
+	if !strings.Contains(string(name), "/") && !slices.Contains(standardNames, name) && !IsQuotaHugePages(name) {
 		return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
 	}
 	return nil
+}
+
+// hugePages requires whole pages.
+func hugePages(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
+	size, huge := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix)
+	if !huge {
+		return nil
+	}
+	page, err := resource.ParseQuantity(size)
+	if err == nil && page.Sign() > 0 && page.MilliValue()%1000 == 0 && value.Value()%page.Value() == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, value.String(), fmt.Sprintf("%s is not positive integer multiple of %s", value.String(), name))}
 }
 
 // Quantity requires a possible amount of a resource.

@@ -107,6 +107,10 @@ func limitRangeCases(t *testing.T) {
 			i.Min, i.Max, i.MaxLimitRequestRatio = list("cpu", "200m"), list("cpu", "600m"), list("cpu", "3")
 			i.Default, i.DefaultRequest = nil, nil
 		}), nil},
+		"of claims, of quotas' names": {item(func(i *corev1.LimitRangeItem) {
+			*i = corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim, Max: list("storage", "5Gi"), Min: list("requests.storage", "1Gi")}
+		}), nil},
+		"of quotas":    {item(func(i *corev1.LimitRangeItem) { i.Min["requests.cpu"] = resource.MustParse("1") }), []string{`spec.limits[0].min[requests.cpu]: Invalid value: "requests.cpu": must be a standard resource for containers`}},
 		"no such type": {item(func(i *corev1.LimitRangeItem) { i.Type = "Volume" }), []string{`spec.limits[0].type: Invalid value: "Volume": must be a standard limit type or fully qualified`}},
 		"twice":        {func(r *corev1.LimitRange) { r.Spec.Limits = append(r.Spec.Limits, r.Spec.Limits[0]) }, []string{`spec.limits[1].type: Duplicate value: "Container"`}},
 		"resource":     {item(func(i *corev1.LimitRangeItem) { i.Min["disk"] = resource.MustParse("1") }), []string{`spec.limits[0].min[disk]: Invalid value: "disk": must be a standard resource type or fully qualified`, `spec.limits[0].min[disk]: Invalid value: "disk": must be a standard resource for containers`}},
@@ -126,7 +130,11 @@ func limitRangeCases(t *testing.T) {
 		}), []string{"spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided"}},
 	})
 	update(t, base, cases[*corev1.LimitRange]{
-		"more":         {item(func(i *corev1.LimitRangeItem) { i.Max["memory"] = resource.MustParse("2Gi") }), nil},
+		"more": {item(func(i *corev1.LimitRangeItem) { i.Max["memory"] = resource.MustParse("2Gi") }), nil},
+		"of claims, of quotas' names": {item(func(i *corev1.LimitRangeItem) {
+			*i = corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim, Max: list("storage", "5Gi"), Min: list("requests.storage", "1Gi")}
+		}), nil},
+		"of quotas":    {item(func(i *corev1.LimitRangeItem) { i.Min["requests.cpu"] = resource.MustParse("1") }), []string{`spec.limits[0].min[requests.cpu]: Invalid value: "requests.cpu": must be a standard resource for containers`}},
 		"no such type": {item(func(i *corev1.LimitRangeItem) { i.Type = "Volume" }), []string{`spec.limits[0].type: Invalid value: "Volume": must be a standard limit type or fully qualified`}},
 	})
 }

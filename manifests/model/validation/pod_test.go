@@ -308,6 +308,16 @@ func podSpecCases(t *testing.T) {
 		"amounts that a pod cannot have": {podSpec(func(s *corev1.PodSpec) {
 			s.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"ephemeral-storage": resource.MustParse("1Gi")}}
 		}), []string{`spec.resources.limits[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: "cpu", "hugepages-", "memory"`}},
+		"half a huge page": {podSpec(func(s *corev1.PodSpec) {
+			s.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1"), "hugepages-2Mi": resource.MustParse("3Mi")}
+			s.Containers[0].Resources.Requests = s.Containers[0].Resources.Limits.DeepCopy()
+		}), []string{
+			`spec.containers[0].resources.limits[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi`,
+			`spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi`,
+		}},
+		"pages of no size": {podSpec(func(s *corev1.PodSpec) {
+			s.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": resource.MustParse("1"), "hugepages-large": resource.MustParse("2Mi")}}
+		}), []string{`spec.resources.limits[hugepages-large]: Invalid value: "2Mi": 2Mi is not positive integer multiple of hugepages-large`}},
 		"dns policy": {podSpec(func(s *corev1.PodSpec) { s.DNSPolicy = "Nope" }), []string{
 			`spec.dnsPolicy: Unsupported value: "Nope": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"`,
 		}},

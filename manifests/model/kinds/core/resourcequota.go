@@ -107,7 +107,7 @@ func quotaAmounts(list corev1.ResourceList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		at := path.Key(string(name))
-		errs = append(errs, podspec.QualifiedResource(name, isQuotaResource(name) || name == corev1.ResourceStorage, at)...)
+		errs = append(errs, podspec.QualifiedResource(name, at)...)
 		if !strings.Contains(string(name), "/") && !isQuotaResource(name) {
 			errs = append(errs, field.Invalid(at, name, "must be a standard resource for quota"))
 		}
