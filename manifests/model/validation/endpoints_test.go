@@ -2,6 +2,7 @@ package validation_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,6 +63,12 @@ func endpointSliceCases(t *testing.T) {
 		"port":         {port(func(p *discoveryv1.EndpointPort) { p.Port = new(int32(0)) }), []string{"ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"}},
 		"protocol":     {port(func(p *discoveryv1.EndpointPort) { p.Protocol = new(corev1.Protocol("X")) }), []string{`ports[0].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"`}},
 		"app protocol": {port(func(p *discoveryv1.EndpointPort) { p.AppProtocol = new("a b") }), []string{`ports[0].appProtocol: Invalid value: "a b": ` + qualifiedMessage}},
+	})
+	create(t, strings.NewReplacer("IPv4", "IPv6", "10.0.0.1", "'2001:db8::1'").Replace(base), cases[*discoveryv1.EndpointSlice]{
+		"fine":           {func(*discoveryv1.EndpointSlice) {}, nil},
+		"another form":   {endpoint(func(e *discoveryv1.Endpoint) { e.Addresses[0] = "2001:DB8::1" }), []string{`endpoints[0].addresses[0]: Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1")`}},
+		"another family": {endpoint(func(e *discoveryv1.Endpoint) { e.Addresses[0] = "10.0.0.1" }), []string{`endpoints[0].addresses: Invalid value: "10.0.0.1": must be an IPv6 address`}},
+		"mapped":         {endpoint(func(e *discoveryv1.Endpoint) { e.Addresses[0] = "::ffff:10.0.0.1" }), []string{`endpoints[0].addresses[0]: Invalid value: "::ffff:10.0.0.1": must not be an IPv4-mapped IPv6 address`}},
 	})
 	update(t, base, cases[*discoveryv1.EndpointSlice]{
 		"another address": {endpoint(func(e *discoveryv1.Endpoint) { e.Addresses[0] = "10.0.0.2" }), nil},

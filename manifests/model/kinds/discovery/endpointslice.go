@@ -136,6 +136,12 @@ func validateEndpoint(e *discoveryv1.Endpoint, family discoveryv1.AddressType, p
 	for i, a := range e.Addresses {
 		switch at := list.Index(i); family {
 		case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+			if family == discoveryv1.AddressTypeIPv6 {
+				if bad := validation.IsValidIP(at, a); len(bad) > 0 {
+					errs = append(errs, bad...)
+					continue
+				}
+			}
 			// That only the list is named here is the API's.
 			if netutils.IsIPv4String(a) != (family == discoveryv1.AddressTypeIPv4) && netutils.ParseIPSloppy(a) != nil {
 				errs = append(errs, field.Invalid(list, a, fmt.Sprintf("must be an %s address", family)))
