@@ -256,10 +256,13 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 			w.next.SetName(name)
 		}
 		if !equality.Semantic.DeepEqual(given, w.next) {
-			if w.old != nil {
+			switch {
+			case w.old != nil:
 				if w.next = change.Again(w.kind, w.next, w.old); w.next == w.old {
 					return w.old, nil
 				}
+			case w.next != nil && w.subresource == "":
+				change.Anew(w.kind, w.next)
 			}
 			if users {
 				if err := w.valid(given); err != nil {

@@ -66,6 +66,23 @@ func TestLimitRangeDefaults(t *testing.T) {
 	}
 }
 
+// The QoS class of a pod, by which its node places and ends it, is that of what it was
+// given.
+func TestLimitRangeMakesTheClass(t *testing.T) {
+	all := amounts("cpu", "1", "memory", "512Mi")
+	for want, request := range map[corev1.PodQOSClass]corev1.ResourceList{
+		corev1.PodQOSGuaranteed: all, corev1.PodQOSBurstable: amounts("cpu", "1", "memory", "256Mi"), corev1.PodQOSBestEffort: nil,
+	} {
+		item := corev1.LimitRangeItem{Type: corev1.LimitTypeContainer}
+		if request != nil {
+			item.Default, item.DefaultRequest = all, request
+		}
+		if got := start(t).admitted(newPod(), limitRange("a", item)).Status.QOSClass; got != want {
+			t.Errorf("the QoS class of a pod that is given %v is %s, want %s", request, got, want)
+		}
+	}
+}
+
 func TestLimitRangeBounds(t *testing.T) {
 	c := start(t)
 	c.must(shop(),

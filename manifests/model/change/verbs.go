@@ -158,6 +158,13 @@ func of(subresource string, c Change) Change {
 	return c
 }
 
+// Anew gives a creation that was changed after Create what Create gives it: what the
+// server makes of a new object, as the QoS class of a pod, it makes of all of it.
+func Anew(k *kind.Kind, obj object.Object) {
+	defaults.ApplyOf(k, obj)
+	lifecycle.PrepareCreateOf(k, obj, obj.GetCreationTimestamp().Time)
+}
+
 // Again gives an update that was changed after its Mutate what Mutate gives it:
 // defaults, and what the server sets. It returns current if nothing is changed
 // any more, nil if nothing holds the object.
