@@ -65,7 +65,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "PodResizeValidator", Interface: podResize{cfg.Stored}},
 	}, cfg.Configured...)
 	quotas := resourceQuota{cfg.Stored, quota.Quotas{Kinds: cfg.Kinds, Now: time.Now}}
-	return append(all, chain.Plugin{Name: "ResourceQuota", Interface: quotas, Requests: true}), nil
+	return append(all, chain.Plugin{Name: "PodAmounts", Interface: podAmounts{}}, chain.Plugin{Name: "ResourceQuota", Interface: quotas, Requests: true}), nil
 }
 
 // Scheduled is a pod with what the plugins that the scheduler goes by would make of it
@@ -75,7 +75,7 @@ func Scheduled(ctx context.Context, view object.Reader, pod *corev1.Pod) (*corev
 	pod = pod.DeepCopy()
 	attrs := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), pod.Namespace, pod.Name,
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, nil, true, &user.DefaultInfo{})
-	for _, plugin := range []admission.MutationInterface{limitRanger{stored: view}, priority{view}, runtimeClass{stored: view}} {
+	for _, plugin := range []admission.MutationInterface{limitRanger{stored: view}, priority{view}, runtimeClass{stored: view}, podAmounts{}} {
 		if err := plugin.Admit(ctx, attrs, nil); err != nil {
 			return nil, fmt.Errorf("ask what a pod would be: %w", err)
 		}

@@ -14,6 +14,7 @@ import (
 	podresource "k8s.io/component-helpers/resource"
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/object"
 )
 
@@ -32,6 +33,18 @@ func (podResize) Handles(op admission.Operation) bool { return op == admission.U
 // Wants implements admission.Selective.
 func (podResize) Wants(resource schema.GroupResource, subresource string) bool {
 	return resource == pods && subresource == resize
+}
+
+// podAmounts completes the amounts of a new pod by what its containers were given.
+// Kubernetes does that after all admission, too, without a plugin.
+type podAmounts struct{ ofPods }
+
+// Admit implements admission.MutationInterface.
+func (podAmounts) Admit(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	if pod := newPod(attrs); pod != nil {
+		fill.PodResources(&pod.Spec)
+	}
+	return nil
 }
 
 // resizedPod is the pod that is resized, nil if it is something else.

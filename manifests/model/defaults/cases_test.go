@@ -355,12 +355,13 @@ spec:
     terminationMessagePolicy: File
 `,
 	},
-	"pod, amounts of its own": {
+	"pod, amounts of its own, and a negative grace period": {
 		in: `
 apiVersion: v1
 kind: Pod
 metadata: {name: p}
 spec:
+  terminationGracePeriodSeconds: -5
   resources: {requests: {cpu: 2}}
   containers:
   - {name: a, image: "a:1", resources: {limits: {cpu: 1, memory: 1Gi}}}
@@ -377,8 +378,8 @@ spec:
   restartPolicy: Always
   schedulerName: default-scheduler
   securityContext: {}
-  terminationGracePeriodSeconds: 30
-  resources: {limits: {cpu: "3"}, requests: {cpu: "2"}}
+  terminationGracePeriodSeconds: 1
+  resources: {requests: {cpu: "2"}}
   containers:
   - {name: a, image: "a:1", imagePullPolicy: IfNotPresent, resources: {limits: {cpu: "1", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
   - {name: b, image: "b:1", imagePullPolicy: IfNotPresent, resources: {limits: {cpu: "2"}, requests: {cpu: "2"}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
@@ -420,7 +421,7 @@ spec:
   serviceAccount: own
   terminationGracePeriodSeconds: 0
   tolerations: [{operator: Exists}]
-  resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: 500m, memory: 1Gi}}
+  resources: {limits: {cpu: "2", memory: 1Gi}}
   initContainers: [{name: i, image: "i:1", imagePullPolicy: Never, resources: {}, terminationMessagePath: /x, terminationMessagePolicy: FallbackToLogsOnError}]
   containers:
   - {name: a, image: "a:1", imagePullPolicy: IfNotPresent, resources: {requests: {cpu: 500m}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}

@@ -19,6 +19,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -170,6 +171,21 @@ func TestTemplateGeneration(t *testing.T) {
 	last.Annotations[appsv1.DeprecatedTemplateGeneration], last.Spec.Template.Spec.NodeName = "9", "a"
 	lifecycle.PrepareUpdate(last, next)
 	want(last, "2")
+}
+
+// What the containers of a pod share stays if a client leaves it out that does not know it.
+func TestAmountsOfPodsStay(t *testing.T) {
+	old := &corev1.Pod{ObjectMeta: meta(), Spec: corev1.PodSpec{Resources: &corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("1")}}}}
+	without, other := &corev1.Pod{ObjectMeta: meta()}, old.DeepCopy()
+	other.Spec.Resources.Requests["cpu"] = resource.MustParse("2")
+	lifecycle.PrepareUpdate(without, old)
+	lifecycle.PrepareUpdate(other, old)
+	if r := without.Spec.Resources; r == nil || !r.Requests.Cpu().Equal(*old.Spec.Resources.Requests.Cpu()) || without.Generation != old.Generation {
+		t.Errorf("without: %v in generation %d", r, without.Generation)
+	}
+	if r := other.Spec.Resources; r.Requests.Cpu().String() != "2" {
+		t.Errorf("another amount: %v", r)
+	}
 }
 
 // The topology of endpoints is that of an older version: nothing of it is stored, and what

@@ -48,6 +48,10 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		},
 		Update: func(pod, old *corev1.Pod) {
 			keepLabelKeys(pod, old)
+			if pod.Spec.Resources == nil && old.Spec.Resources != nil {
+				// The client may not know the field.
+				pod.Spec.Resources = old.Spec.Resources.DeepCopy()
+			}
 			pod.Status = old.Status
 		},
 		UpdateStatus: func(pod, old *corev1.Pod) {
