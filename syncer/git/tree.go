@@ -107,6 +107,9 @@ func (t *Tree) Hash(name string) (string, error) {
 	return e.Hash.String(), nil
 }
 
+// BlobID is what [Tree.Hash] returns for a file of these contents.
+func BlobID(data []byte) string { return plumbing.ComputeHash(plumbing.BlobObject, data).String() }
+
 // Open implements fs.FS.
 func (t *Tree) Open(name string) (fs.File, error) {
 	e, err := t.lookup("open", name)

@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"headway.dev/syncer/git"
 )
 
 // Edited is a tree with some files edited: the result of committing the edits.
@@ -71,14 +73,19 @@ func (o Edited) ReadDir(name string) ([]fs.DirEntry, error) {
 	}), err
 }
 
-// Hash identifies the content of a file or directory.
+// Hash identifies the content of a file or directory. An edited file has the name
+// that its blob gets once the edit is committed, so that what was made of the edited
+// tree is known again in the commit.
 func (o Edited) Hash(name string) (string, error) {
 	if _, err := o.Stat(name); err != nil {
 		return "", err
 	}
+	if data, edited := o.edits[name]; edited {
+		return git.BlobID(data), nil
+	}
 	below := []string{}
 	for _, file := range slices.Sorted(maps.Keys(o.edits)) {
-		if name == "." || file == name || strings.HasPrefix(file, name+"/") {
+		if name == "." || strings.HasPrefix(file, name+"/") {
 			below = append(below, file)
 		}
 	}
