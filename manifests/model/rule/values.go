@@ -11,8 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -52,7 +52,10 @@ func DNSSubdomain(value string, path *field.Path) field.ErrorList {
 // PathSegmentName is what the names of all objects have to be, one segment of a URL's
 // path: those of most kinds have to be DNS names besides.
 func PathSegmentName(name string, prefix bool) []string {
-	return pathvalidation.ValidatePathSegmentName(name, prefix)
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }
 
 // ObjectName requires a reference to an object with a subdomain name.
