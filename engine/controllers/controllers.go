@@ -88,7 +88,7 @@ type Config struct {
 	// CheckTypes returns what is wrong about the expressions of an admission policy by
 	// the schemas of what it matches; nil: the statuses of policies stay empty.
 	CheckTypes policystatus.Check
-	// NodeGrace is for how long a node may be silent (default 40 s).
+	// NodeGrace is for how long a node may be silent (default 50 s).
 	NodeGrace time.Duration
 	// NodeGone is for how long a node has to be missing before its pods are
 	// removed (default 40 s).

@@ -80,7 +80,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk space below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
 	flags.Int64Var(&up.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "most processes and threads in a pod (-1: no limit)")
 	flags.StringSliceVar(&up.Controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
-	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
+	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 50*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.Int64Var(&up.NotReadySeconds, "default-not-ready-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that is not ready")
 	flags.Int64Var(&up.UnreachableSeconds, "default-unreachable-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that cannot be reached")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)

@@ -10,7 +10,7 @@ import (
 )
 
 // DefaultGrace is for how long a node may be silent.
-const DefaultGrace = 40 * time.Second
+const DefaultGrace = 50 * time.Second
 
 const (
 	reasonUnknown  = "NodeStatusUnknown"
