@@ -16,13 +16,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-const (
-	evictionSource = "taint-eviction-controller"
-	// usualTolerance is how long a pod stays on a node that is not ready or
-	// not reachable if it says nothing about that, as Kubernetes' admission
-	// has it.
-	usualTolerance = 5 * time.Minute
-)
+const evictionSource = "taint-eviction-controller"
 
 // Evict returns the time after which a pod has to leave a node with these
 // taints: 0 is at once. stays reports whether it may stay for ever.
@@ -65,9 +59,6 @@ func tolerance(pod *corev1.Pod, t *corev1.Taint) (limit time.Duration, bounded b
 		default:
 			return time.Duration(max(0, *tol.TolerationSeconds)) * time.Second, true
 		}
-	}
-	if t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable {
-		return usualTolerance, true
 	}
 	return 0, true
 }
