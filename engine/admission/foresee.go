@@ -57,7 +57,8 @@ func (c *Chain) Foresee(ctx context.Context, ask Ask) Answer {
 	var told warnings
 	ctx = warning.WithWarningRecorder(context.WithValue(WithView(ctx, ask.View), foreseeKey{}, true), &told)
 	w := write{kind: kind, key: key, subresource: ask.Subresource, by: ask.By, dryRun: true, next: ask.Object, old: ask.Old}
-	if may, users := c.mutates(w.attributes(key.Name)); ask.Changes && (!may || !users) {
+	// What is stored has already what the plugins of the cluster make of it.
+	if may, users := c.mutates(w.attributes(key.Name)); ask.Changes && (!may || ask.Old != nil && !users) {
 		return Answer{Object: ask.Object}
 	}
 	next, err := c.ask(ctx, w)

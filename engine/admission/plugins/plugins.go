@@ -53,6 +53,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "NamespaceLifecycle", Interface: namespaceLifecycle{cfg.Stored}, Requests: true},
 		{Name: "LimitRanger", Interface: limitRanger{stored: cfg.Stored}},
 		{Name: "ServiceAccount", Interface: serviceAccount{cfg.Stored}},
+		{Name: "TaintNodesByCondition", Interface: newNode{}},
 		{Name: "PodSecurity", Interface: security},
 		{Name: "Priority", Interface: priority{cfg.Stored}},
 		{Name: "DefaultTolerationSeconds", Interface: newDefaultTolerations(cfg.Tolerations)},

@@ -53,7 +53,7 @@ func (p runtimeClass) Admit(ctx context.Context, attrs admission.Attributes, _ a
 		return err
 	}
 	if o := class.Overhead; o != nil {
-		if len(pod.Spec.Overhead) > 0 && !equality.Semantic.DeepEqual(o.PodFixed, pod.Spec.Overhead) {
+		if pod.Spec.Overhead != nil && !equality.Semantic.DeepEqual(o.PodFixed, pod.Spec.Overhead) {
 			return admission.NewForbidden(attrs, errOverhead)
 		}
 		pod.Spec.Overhead = o.PodFixed.DeepCopy()
@@ -88,7 +88,7 @@ func (p runtimeClass) Validate(ctx context.Context, attrs admission.Attributes, 
 		if !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead) {
 			return admission.NewForbidden(attrs, errOverhead)
 		}
-	case len(pod.Spec.Overhead) > 0:
+	case pod.Spec.Overhead != nil:
 		return admission.NewForbidden(attrs, errors.New("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
 	}
 	return nil
@@ -129,7 +129,8 @@ func includes(wide, narrow *corev1.Toleration) bool {
 	case corev1.TolerationOpExists:
 		return true
 	case corev1.TolerationOpEqual, "":
-		return (narrow.Operator == corev1.TolerationOpEqual || narrow.Operator == "") && wide.Value == narrow.Value
+		// One that leaves the operator out is not looked at any further, as in Kubernetes.
+		return narrow.Operator == corev1.TolerationOpEqual && wide.Value == narrow.Value
 	default:
 		return false
 	}

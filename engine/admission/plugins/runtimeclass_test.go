@@ -42,6 +42,7 @@ func TestRuntimeClass(t *testing.T) {
 			}
 		}
 	}
+	empty := func(s *corev1.PodSpec) { s.Overhead = corev1.ResourceList{} }
 	overhead := func(q string) func(*corev1.PodSpec) { return func(s *corev1.PodSpec) { s.Overhead = cpus(q) } }
 	const differs = `pods "web" is forbidden: pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead`
 	const without = `pods "web" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead`
@@ -53,6 +54,9 @@ func TestRuntimeClass(t *testing.T) {
 		"another overhead":            {named("kata", overhead("1")), differs},
 		"an overhead of its own":      {named("plain", overhead("1")), without},
 		"an overhead without a class": {overhead("1"), without},
+		"no overhead, where there is": {named("kata", empty), differs},
+		"an empty overhead":           {empty, without},
+		"an empty one of a class":     {named("plain", empty), without},
 		"a selector that excludes the nodes": {
 			named("kata", func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"boxed": "no"} }),
 			`pods "web" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[boxed] = yes; pod.spec.nodeSelector[boxed] = no`,
@@ -68,6 +72,7 @@ func TestRuntimeClass(t *testing.T) {
 		s.Tolerations = []corev1.Toleration{
 			{Key: "other", Operator: corev1.TolerationOpExists},
 			{Key: "boxed", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule},
+			{Key: "by", Value: "operator", Effect: corev1.TaintEffectNoSchedule}, {Key: "by", Operator: corev1.TolerationOpEqual, Value: "operator"},
 		}
 	})), runtimeClass("late", func(c *nodev1.RuntimeClass) { c.Overhead = &nodev1.Overhead{PodFixed: cpus("1")} }), podNamed("together", named("late")))
 	type got struct {
@@ -78,7 +83,7 @@ func TestRuntimeClass(t *testing.T) {
 	for name, want := range map[string]got{
 		"plain":    {CPU: "0"},
 		"bare":     {CPU: "250m", Selector: map[string]string{"boxed": "yes"}, Tolerations: []string{"boxed"}},
-		"agrees":   {CPU: "250m", Selector: map[string]string{"boxed": "yes", "zone": "a"}, Tolerations: []string{"other", "boxed"}},
+		"agrees":   {CPU: "250m", Selector: map[string]string{"boxed": "yes", "zone": "a"}, Tolerations: []string{"other", "by", "by", "boxed"}},
 		"together": {CPU: "1"},
 	} {
 		s := c.spec(name)

@@ -9,6 +9,33 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 )
 
+// newNode is TaintNodesByCondition: nobody is sent to a new node before the node
+// controller has seen that it is ready.
+type newNode struct{}
+
+var nodes = schema.GroupResource{Resource: "nodes"}
+
+// Handles implements admission.Interface.
+func (newNode) Handles(op admission.Operation) bool { return op == admission.Create }
+
+// Wants implements admission.Selective.
+func (newNode) Wants(resource schema.GroupResource, subresource string) bool {
+	return resource == nodes && subresource == ""
+}
+
+// Admit implements admission.MutationInterface.
+func (newNode) Admit(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	node, ok := attrs.GetObject().(*corev1.Node)
+	if !ok {
+		return nil
+	}
+	taint := corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}
+	if !slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&taint) }) {
+		node.Spec.Taints = append(node.Spec.Taints, taint)
+	}
+	return nil
+}
+
 // DefaultTolerationSeconds is how long pods stay on a node that is not ready, or
 // not reachable, if nobody says so.
 const DefaultTolerationSeconds = 300
