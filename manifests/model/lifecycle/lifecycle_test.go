@@ -421,3 +421,33 @@ func condition(obj object.Object) string {
 	}
 	return "a kind that the test does not know"
 }
+
+// A volume says since when it has its phase, whoever writes its status.
+func TestPhaseOfVolumes(t *testing.T) {
+	long := metav1.NewTime(now.Add(-time.Hour))
+	given := metav1.NewTime(now.Add(time.Hour))
+	status := func(phase corev1.PersistentVolumePhase, at *metav1.Time) corev1.PersistentVolumeStatus {
+		return corev1.PersistentVolumeStatus{Phase: phase, LastPhaseTransitionTime: at}
+	}
+	for name, test := range map[string]struct {
+		written corev1.PersistentVolumeStatus
+		want    *metav1.Time // nil is since this test
+	}{
+		"the same phase":              {status(corev1.VolumeAvailable, nil), &long},
+		"the same, at a time":         {status(corev1.VolumeAvailable, &given), &given},
+		"another one":                 {status(corev1.VolumeReleased, nil), nil},
+		"another one, the time stays": {status(corev1.VolumeReleased, &long), nil},
+		"another one, at a time":      {status(corev1.VolumeReleased, &given), &given},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now().Truncate(time.Second)
+			old := &corev1.PersistentVolume{Status: status(corev1.VolumeAvailable, &long)}
+			v := &corev1.PersistentVolume{Status: test.written}
+			lifecycle.PrepareUpdateStatus(v, old)
+			switch at := v.Status.LastPhaseTransitionTime; {
+			case at == nil, test.want != nil && !at.Equal(test.want), test.want == nil && at.Time.Before(began):
+				t.Errorf("%s since %v, want %v", v.Status.Phase, at, test.want)
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/component-helpers/storage/volume"
@@ -46,7 +47,10 @@ var persistentVolume = kind.Define[corev1.PersistentVolume, corev1.PersistentVol
 			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: new(v.CreationTimestamp)}
 		},
 		Update:       func(v, old *corev1.PersistentVolume) { v.Status = old.Status },
-		UpdateStatus: func(v, old *corev1.PersistentVolume) { v.Spec = old.Spec },
+		UpdateStatus: func(v, old *corev1.PersistentVolume) {
+			v.Spec = old.Spec
+			stampPhase(&v.Status, &old.Status)
+		},
 	},
 	Honours: volumeHonours,
 	Rules: kind.Rules[*corev1.PersistentVolume]{
@@ -87,6 +91,18 @@ var persistentVolume = kind.Define[corev1.PersistentVolume, corev1.PersistentVol
 // volumeHealth is kstatus', to which a volume is Current as soon as it exists.
 func volumeHealth(*corev1.PersistentVolume, object.Reader) health.Result {
 	return health.Result{Status: health.Current, Message: "Resource is current"}
+}
+
+// stampPhase says since when a volume has its phase, if whoever writes the phase does not.
+func stampPhase(s, old *corev1.PersistentVolumeStatus) {
+	switch at := s.LastPhaseTransitionTime; {
+	case s.Phase == old.Phase:
+		if at == nil {
+			s.LastPhaseTransitionTime = old.LastPhaseTransitionTime
+		}
+	case at == nil || at.Equal(old.LastPhaseTransitionTime):
+		s.LastPhaseTransitionTime = &metav1.Time{Time: time.Now().Truncate(time.Second)}
+	}
 }
 
 var volumeHonours = func() honour.Types {
