@@ -90,7 +90,7 @@ func (f Func) ask(ctx context.Context, a Ask) (answer Answer, over error) {
 }
 
 // Admit returns for plan.Input what admission makes of objects that by writes upon
-// what is stored. What it refuses is left to Plan, which tells why.
+// what is stored, or creates. What it refuses is left to Plan, which tells why.
 func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) func(next, live object.Object) (made object.Object, known bool) {
 	if f == nil {
 		return nil

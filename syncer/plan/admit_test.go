@@ -56,3 +56,64 @@ func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 	edited.Admit = in.Admit
 	want(t, plan.New(nil).Plan(t.Context(), edited, s), "Unchanged Namespace/web", "Update ConfigMap/web data.b:two>three")
 }
+
+// What admission makes of a new object, and where it was put, is no change of one that is
+// made anew.
+func TestWhatAdmissionMakesAnewIsNoChange(t *testing.T) {
+	const pod = `apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: web, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}
+spec:
+  containers: [{name: app, image: "app:1"}]
+`
+	const claim = `apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: web, namespace: web, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 2Gi}}
+`
+	s := memstore.New()
+	carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, pod, claim)), s))
+	admit := func(obj object.Object) {
+		switch obj := obj.(type) {
+		case *corev1.Pod:
+			obj.Spec.Tolerations = []corev1.Toleration{{Key: "by", Operator: corev1.TolerationOpExists}}
+		case *corev1.PersistentVolumeClaim:
+			obj.Spec.StorageClassName = new("by-admission")
+		}
+	}
+	for _, kind := range []string{"Pod", "PersistentVolumeClaim"} {
+		key := object.Key{Namespace: "web", Name: "web"}
+		key.Kind = kind
+		if _, err := s.Commit(context.Background(), change.Tx{Changes: []change.Change{change.Patch(key, func(obj object.Object) bool {
+			admit(obj)
+			switch obj := obj.(type) {
+			case *corev1.Pod:
+				obj.Spec.NodeName = "n1"
+			case *corev1.PersistentVolumeClaim:
+				obj.Spec.VolumeName = "pv-1"
+			}
+			return true
+		})}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := input(items(t, namespace, strings.Replace(pod, "spec:", "spec:\n  hostname: other", 1), strings.Replace(claim, "2Gi", "1Gi", 1)))
+	in.Admit = func(next, live object.Object) (object.Object, bool) {
+		if live != nil {
+			return nil, true
+		}
+		next = next.DeepCopyObject().(object.Object)
+		admit(next)
+		return next, true
+	}
+	res := plan.New(nil).Plan(t.Context(), in, s)
+	want(t, res, "Unchanged Namespace/web", "Update PersistentVolumeClaim/web spec.resources.requests.storage:2Gi>1Gi",
+		"Update Pod/web spec.hostname:<nil>>other")
+	for _, a := range res.Actions[1:] {
+		if pod, ok := a.Object.(*corev1.Pod); !a.Recreate || ok && (pod.Spec.NodeName != "" || len(pod.Spec.Tolerations) > 0) {
+			t.Errorf("%s is %+v, want what Git declares, made anew", a.Key, a)
+		}
+	}
+}

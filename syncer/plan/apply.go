@@ -97,6 +97,26 @@ func (next applied) created(live object.Object) object.Object {
 	return made
 }
 
+// placed is an object that is made anew where the one is whose place it takes: a node or
+// a volume that is found for it later is no change.
+func placed(made, live object.Object) object.Object {
+	switch was := live.(type) {
+	case *corev1.Pod:
+		if pod, ok := made.(*corev1.Pod); ok && pod.Spec.NodeName == "" {
+			pod = pod.DeepCopy()
+			pod.Spec.NodeName = was.Spec.NodeName
+			return pod
+		}
+	case *corev1.PersistentVolumeClaim:
+		if claim, ok := made.(*corev1.PersistentVolumeClaim); ok && claim.Spec.VolumeName == "" {
+			claim = claim.DeepCopy()
+			claim.Spec.VolumeName = was.Spec.VolumeName
+			return claim
+		}
+	}
+	return made
+}
+
 // apply makes the state that the item and the live object (or nil) give
 // together, with defaults, and validates it.
 func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.Item, live object.Object) (applied, []*Error) {

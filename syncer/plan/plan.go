@@ -81,8 +81,8 @@ type Input struct {
 	Definitions []*apiextensionsv1.CustomResourceDefinition
 	// Ignore names fields of live objects that are left as they are.
 	Ignore []kustomizev1.IgnoreRule
-	// Admit returns what admission makes of next when it takes the place of live;
-	// nil if it changes nothing. known is false if it is not asked any more.
+	// Admit returns what admission makes of next when it takes the place of live,
+	// or is created if that is nil; nil if it changes nothing. known is false if it is not asked any more.
 	Admit func(next, live object.Object) (made object.Object, known bool)
 	// Unseen reports whether a plan must reveal nothing about the stored object
 	// of a key, not even that it exists; nil if it may reveal everything. The
@@ -508,18 +508,24 @@ func (p *Planner) changes(in Input, live object.Object, next applied) (fields []
 	if live == nil {
 		return nil, false, true
 	}
+	admit := func(next, live object.Object) (object.Object, bool) {
+		p.mu.Unlock() // it may ask webhooks
+		defer p.mu.Lock()
+		return in.Admit(next, live)
+	}
 	if next.recreate {
-		return next.differ(live, next.created(live)), false, true
+		made := next.created(live)
+		if in.Admit != nil {
+			if admitted, _ := admit(made, nil); admitted != nil {
+				made = admitted
+			}
+		}
+		return next.differ(live, placed(made, live)), false, true
 	}
 	if fields = next.differ(live, next.object); len(fields) == 0 || in.Admit == nil {
 		return fields, false, true
 	}
-	admit := func() (object.Object, bool) {
-		p.mu.Unlock() // it may ask webhooks
-		defer p.mu.Lock()
-		return in.Admit(next.object, live)
-	}
-	made, known := admit()
+	made, known := admit(next.object, live)
 	if made != nil {
 		return next.differ(live, made), true, known
 	}
