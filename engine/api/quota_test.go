@@ -53,6 +53,10 @@ func TestResourceQuotas(t *testing.T) {
 	expect(t, s, "", []string{"patch", "quota", "few", "-n", "shop", "-p", `{"spec":{"hard":{"configmaps":"3","secrets":"1"}}}`}, "patched")
 	expect(t, s, "", args("get quota few -n shop -o jsonpath={.status.hard.configmaps},{.status.used.configmaps},{.status.used.secrets}"), "3,2,0")
 	expect(t, s, "", args("create configmap c -n shop"), "created")
+	// What somebody writes into its status is not what counts.
+	expect(t, s, "", []string{"patch", "quota", "few", "-n", "shop", "--subresource=status", "-p", `{"metadata":{"labels":{"a":"b"}},"status":{"hard":{"configmaps":"9"},"used":{"configmaps":"1"}}}`}, "patched")
+	expect(t, s, "", args("get quota few -n shop -o jsonpath={.metadata.labels.a},{.spec.hard.configmaps},{.status.hard.configmaps},{.status.used.configmaps}"), "b,3,9,1")
+	refuse(t, s, "", args("create configmap d -n shop"), `exceeded quota: few, requested: configmaps=1, used: configmaps=3, limited: configmaps=3`)
 	refuse(t, s, "", []string{"patch", "quota", "few", "-n", "shop", "-p", `{"spec":{"scopes":["BestEffort"]}}`}, "field is immutable")
 
 	// A custom resource, of a definition that comes later.

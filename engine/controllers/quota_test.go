@@ -80,10 +80,14 @@ func TestQuotaIsRecalculated(t *testing.T) {
 		t.Errorf("the quota says %s pods as soon as there is one", got)
 	}
 	c.commit(change.PatchStatus(quotaKey, func(obj object.Object) bool {
-		obj.(*corev1.ResourceQuota).Status.Used["pods"] = resource.MustParse("4")
+		s := &obj.(*corev1.ResourceQuota).Status
+		s.Hard["pods"], s.Used["pods"] = resource.MustParse("9"), resource.MustParse("4")
 		return true
 	}))
-	c.eventually("the truth", func() bool { return c.used("pods") == "1" })
+	c.eventually("the truth", func() bool {
+		hard := control.Get[corev1.ResourceQuota](c.store, quotaKey).Status.Hard["pods"]
+		return c.used("pods") == "1" && hard.String() == "5"
+	})
 	c.commit(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, time.Now()))
 	c.eventually("no pod that lives", func() bool { return c.used("pods") == "0" && c.used("count/pods") == "1" })
 	for _, class := range scheduling.SystemClasses() {

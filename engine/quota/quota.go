@@ -122,9 +122,10 @@ func (c Quotas) Recalculate(view object.Reader, q *corev1.ResourceQuota) *corev1
 	return q
 }
 
-// Changed reports whether a quota has to be recalculated after it was written.
+// Changed reports whether a quota has to be recalculated as it is written. What somebody
+// makes of its status is left to the controller, as in Kubernetes; nobody counts by it.
 func Changed(next, old *corev1.ResourceQuota) bool {
-	return old == nil || !equality.Semantic.DeepEqual(next.Spec, old.Spec) || !library.Equals(next.Spec.Hard, next.Status.Hard)
+	return old == nil || !equality.Semantic.DeepEqual(next.Spec, old.Spec)
 }
 
 // Counted reports whether the status says how much of each resource that an
