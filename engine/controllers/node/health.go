@@ -13,6 +13,9 @@ import (
 const DefaultGrace = 50 * time.Second
 
 const (
+	// startupGrace is for how long one may be that has not reported anything yet.
+	startupGrace = time.Minute
+
 	reasonUnknown  = "NodeStatusUnknown"
 	messageUnknown = "Kubelet stopped posting node status."
 	reasonNever    = "NodeStatusNeverUpdated"
@@ -22,6 +25,9 @@ const (
 // Health judges a node that was last heard from at heard. It returns the
 // conditions that the node should have, and when to check again.
 func Health(node *corev1.Node, heard time.Time, grace time.Duration, now time.Time) ([]corev1.NodeCondition, time.Duration) {
+	if readyStatus(node.Status.Conditions) == "" {
+		grace = startupGrace
+	}
 	if left := heard.Add(grace).Sub(now); left > 0 {
 		return node.Status.Conditions, left
 	}

@@ -39,6 +39,12 @@ func TestHealth(t *testing.T) {
 	if n.Status.Conditions[0].Status != corev1.ConditionTrue {
 		t.Error("Health changed the node that it was given")
 	}
+	if got, after := node.Health(&corev1.Node{}, now.Add(-50*time.Second), node.DefaultGrace, now); len(got) != 0 || after != 10*time.Second {
+		t.Errorf("a node that never reported, 50s after it came, has the conditions %v and is looked at after %v, want 10s", got, after)
+	}
+	if got, _ := node.Health(&corev1.Node{}, now.Add(-time.Minute), node.DefaultGrace, now); len(got) != 4 || got[0].Reason != "NodeStatusNeverUpdated" {
+		t.Errorf("a node that does not report for a minute has the conditions %v", got)
+	}
 }
 
 func TestTaints(t *testing.T) {
