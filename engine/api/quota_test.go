@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"headway.dev/engine/api/apitest"
@@ -150,4 +153,104 @@ func TestPriorityClasses(t *testing.T) {
 	expect(t, s, "", args("describe pc high"), "Value:", "1000", "Never")
 	expect(t, s, "", args("explain priorityclass.preemptionPolicy"), "preemptionPolicy")
 	expect(t, s, "", args("delete pc high"), "deleted")
+}
+
+// TestQuotaOfLives: what each kind of object uses of a quota is used while it is there, and
+// scopes are about their own pods.
+func TestQuotaOfLives(t *testing.T) {
+	s := apitest.Start(t)
+	expect(t, s, "", args("create namespace shop"), "created")
+	const scoped = "\n---\napiVersion: v1\nkind: ResourceQuota\nmetadata: {name: %s, namespace: shop}\nspec: {hard: {%s}, scopes: [%s]}"
+	var quotas strings.Builder
+	quotas.WriteString(`
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: all, namespace: shop}
+spec:
+  hard: {pods: "5", services: "10", services.nodeports: "2", services.loadbalancers: "1", replicationcontrollers: "10", resourcequotas: "9", cpu: "2", memory: 500Mi,
+    configmaps: "12", secrets: "10", persistentvolumeclaims: "10", requests.storage: 10Gi, gold.storageclass.storage.k8s.io/persistentvolumeclaims: "10",
+    gold.storageclass.storage.k8s.io/requests.storage: 10Gi, ephemeral-storage: 50Gi, requests.example.com/dongle: "3", count/replicasets.apps: "5", count/pods: "9",
+    count/cronjobs.batch: "1", count/jobs.batch: "2", count/endpoints: "3", limits.cpu: "9"}`)
+	for _, scope := range []string{"BestEffort", "NotBestEffort", "Terminating", "NotTerminating"} {
+		hard := `pods: "9"`
+		if scope != "BestEffort" {
+			hard += `, requests.cpu: "2", limits.memory: 2Gi`
+		}
+		fmt.Fprintf(&quotas, scoped, strings.ToLower(scope), hard, scope)
+	}
+	expect(t, s, quotas.String(), args("create -f -"), "resourcequota/notterminating created")
+	config := rest.CopyConfig(s.Config)
+	config.QPS = -1
+	client := kubernetes.NewForConfigOrDie(config).CoreV1()
+	// used is what is used of all quotas, but for nothing at all.
+	used := func() map[string]string {
+		t.Helper()
+		list, err := client.ResourceQuotas("shop").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]string{}
+		for _, q := range list.Items {
+			if len(q.Status.Used) != len(q.Spec.Hard) || len(q.Status.Hard) != len(q.Spec.Hard) {
+				t.Errorf("%s says %v of %v are used", q.Name, q.Status.Used, q.Spec.Hard)
+			}
+			for name, amount := range q.Status.Used {
+				if !amount.IsZero() {
+					found[q.Name+" "+string(name)] = amount.String()
+				}
+			}
+		}
+		return found
+	}
+	empty := used()
+	if empty["all resourcequotas"] != "5" {
+		t.Errorf("used in the beginning: %v", empty)
+	}
+	const template = `template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}`
+	pod := func(spec string) string { return "v1 Pod spec: {" + spec + "containers: [{name: c, image: i, resources: " }
+	const amounts = "{requests: {cpu: 500m, memory: 100Mi, ephemeral-storage: 30Gi, example.com/dongle: 2}, limits: {cpu: 1, memory: 200Mi, example.com/dongle: 2}}}]}"
+	const pods = "all count/pods=1 all cpu=500m all ephemeral-storage=30Gi all limits.cpu=1 all memory=100Mi all pods=1 all requests.example.com/dongle=2 " +
+		"notbesteffort limits.memory=200Mi notbesteffort pods=1 notbesteffort requests.cpu=500m "
+	for _, test := range []struct{ object, want string }{
+		{"v1 ConfigMap data: {a: b}", "all configmaps=1"},
+		{"v1 Secret data: {a: Yg==}", "all secrets=1"},
+		{"v1 Endpoints subsets: []", "all count/endpoints=1"},
+		{"v1 Service spec: {ports: [{port: 80}]}", "all services=1"},
+		{"v1 Service spec: {type: NodePort, ports: [{port: 80}]}", "all services=1 all services.nodeports=1"},
+		{"v1 Service spec: {type: LoadBalancer, ports: [{port: 80}, {port: 81, name: b}]}", "?"},
+		{"v1 Service spec: {type: LoadBalancer, allocateLoadBalancerNodePorts: false, ports: [{port: 80}]}", "all services=1 all services.loadbalancers=1"},
+		{"v1 ReplicationController spec: {" + template + "}", "all replicationcontrollers=1"},
+		{"apps/v1 ReplicaSet spec: {selector: {matchLabels: {a: b}}, " + template + "}", "all count/replicasets.apps=1"},
+		{"batch/v1 Job spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}", "all count/jobs.batch=1"},
+		{"v1 PersistentVolumeClaim spec: {storageClassName: gold, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}",
+			"all gold.storageclass.storage.k8s.io/persistentvolumeclaims=1 all gold.storageclass.storage.k8s.io/requests.storage=1Gi all persistentvolumeclaims=1 all requests.storage=1Gi"},
+		{pod("") + amounts, pods + "notterminating limits.memory=200Mi notterminating pods=1 notterminating requests.cpu=500m"},
+		{pod("activeDeadlineSeconds: 3600, ") + amounts, pods + "terminating limits.memory=200Mi terminating pods=1 terminating requests.cpu=500m"},
+	} {
+		version, rest, _ := strings.Cut(test.object, " ")
+		kind, rest, _ := strings.Cut(rest, " ")
+		if kind == "PersistentVolumeClaim" {
+			rest = strings.Replace(rest, "spec:", "metadata: {name: one, namespace: shop}\nspec:", 1)
+		} else {
+			rest = "metadata: {name: one, namespace: shop}\n" + rest
+		}
+		expect(t, s, "apiVersion: "+version+"\nkind: "+kind+"\n"+rest+"\n", args("create -f -"), "created")
+		var got []string
+		now := used()
+		for _, name := range slices.Sorted(maps.Keys(now)) {
+			if now[name] != empty[name] {
+				got = append(got, name+"="+now[name])
+			}
+		}
+		if has := strings.Join(got, " "); has != test.want {
+			t.Errorf("%s\nuses %s,\nwant %s", test.object, has, test.want)
+		}
+		expect(t, s, "", args("delete --wait=false "+strings.ToLower(kind)+" one -n shop"), "deleted")
+		if kind == "PersistentVolumeClaim" { // which is protected
+			expect(t, s, "", []string{"patch", "pvc", "one", "-n", "shop", "-p", `{"metadata":{"finalizers":null}}`}, "patched")
+		}
+		if left := used(); !maps.Equal(left, empty) {
+			t.Errorf("after %s: %v are used, want %v", kind, left, empty)
+		}
+	}
 }
