@@ -44,7 +44,7 @@ func TestNamespace(t *testing.T) {
 	const fake = corev1.FinalizerName("e2e.example.com/fakeFinalizer")
 	for _, finalizers := range [][]corev1.FinalizerName{{corev1.FinalizerKubernetes, fake}, {corev1.FinalizerKubernetes}} {
 		ns.Spec.Finalizers = finalizers
-		if ns, err = client.Finalize(t.Context(), ns, metav1.UpdateOptions{}); err != nil {
+		if _, err := client.Finalize(t.Context(), ns, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if ns, err = client.Get(t.Context(), "shop", metav1.GetOptions{}); err != nil || !slices.Equal(ns.Spec.Finalizers, finalizers) {

@@ -13,9 +13,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
 
 	"headway.dev/engine/api/apitest"
 )
@@ -181,7 +186,7 @@ spec:
 	expect(t, s, quotas.String(), args("create -f -"), "resourcequota/notterminating created")
 	config := rest.CopyConfig(s.Config)
 	config.QPS = -1
-	client := kubernetes.NewForConfigOrDie(config).CoreV1()
+	client, objects := kubernetes.NewForConfigOrDie(config).CoreV1(), dynamic.NewForConfigOrDie(config)
 	// used is what is used of all quotas, but for nothing at all.
 	used := func() map[string]string {
 		t.Helper()
@@ -207,7 +212,9 @@ spec:
 		t.Errorf("used in the beginning: %v", empty)
 	}
 	const template = `template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}`
-	pod := func(spec string) string { return "v1 Pod spec: {" + spec + "containers: [{name: c, image: i, resources: " }
+	pod := func(spec string) string {
+		return "v1 Pod spec: {" + spec + "containers: [{name: c, image: i, resources: "
+	}
 	const amounts = "{requests: {cpu: 500m, memory: 100Mi, ephemeral-storage: 30Gi, example.com/dongle: 2}, limits: {cpu: 1, memory: 200Mi, example.com/dongle: 2}}}]}"
 	const pods = "all count/pods=1 all cpu=500m all ephemeral-storage=30Gi all limits.cpu=1 all memory=100Mi all pods=1 all requests.example.com/dongle=2 " +
 		"notbesteffort limits.memory=200Mi notbesteffort pods=1 notbesteffort requests.cpu=500m "
@@ -217,24 +224,32 @@ spec:
 		{"v1 Endpoints subsets: []", "all count/endpoints=1"},
 		{"v1 Service spec: {ports: [{port: 80}]}", "all services=1"},
 		{"v1 Service spec: {type: NodePort, ports: [{port: 80}]}", "all services=1 all services.nodeports=1"},
-		{"v1 Service spec: {type: LoadBalancer, ports: [{port: 80}, {port: 81, name: b}]}", "?"},
+		{"v1 Service spec: {type: LoadBalancer, ports: [{port: 80, name: a}, {port: 81, name: b}]}", "all services=1 all services.loadbalancers=1 all services.nodeports=2"},
 		{"v1 Service spec: {type: LoadBalancer, allocateLoadBalancerNodePorts: false, ports: [{port: 80}]}", "all services=1 all services.loadbalancers=1"},
 		{"v1 ReplicationController spec: {" + template + "}", "all replicationcontrollers=1"},
 		{"apps/v1 ReplicaSet spec: {selector: {matchLabels: {a: b}}, " + template + "}", "all count/replicasets.apps=1"},
 		{"batch/v1 Job spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}", "all count/jobs.batch=1"},
-		{"v1 PersistentVolumeClaim spec: {storageClassName: gold, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}",
-			"all gold.storageclass.storage.k8s.io/persistentvolumeclaims=1 all gold.storageclass.storage.k8s.io/requests.storage=1Gi all persistentvolumeclaims=1 all requests.storage=1Gi"},
+		{
+			"v1 PersistentVolumeClaim spec: {storageClassName: gold, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}",
+			"all gold.storageclass.storage.k8s.io/persistentvolumeclaims=1 all gold.storageclass.storage.k8s.io/requests.storage=1Gi all persistentvolumeclaims=1 all requests.storage=1Gi",
+		},
 		{pod("") + amounts, pods + "notterminating limits.memory=200Mi notterminating pods=1 notterminating requests.cpu=500m"},
 		{pod("activeDeadlineSeconds: 3600, ") + amounts, pods + "terminating limits.memory=200Mi terminating pods=1 terminating requests.cpu=500m"},
 	} {
 		version, rest, _ := strings.Cut(test.object, " ")
 		kind, rest, _ := strings.Cut(rest, " ")
-		if kind == "PersistentVolumeClaim" {
-			rest = strings.Replace(rest, "spec:", "metadata: {name: one, namespace: shop}\nspec:", 1)
-		} else {
-			rest = "metadata: {name: one, namespace: shop}\n" + rest
+		group, err := schema.ParseGroupVersion(version)
+		if err != nil {
+			t.Fatal(err)
 		}
-		expect(t, s, "apiVersion: "+version+"\nkind: "+kind+"\n"+rest+"\n", args("create -f -"), "created")
+		api := objects.Resource(group.WithResource(strings.TrimSuffix(strings.ToLower(kind), "s") + "s")).Namespace("shop")
+		obj := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte("apiVersion: "+version+"\nkind: "+kind+"\nmetadata: {name: one}\n"+rest), &obj.Object); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := api.Create(t.Context(), obj, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		var got []string
 		now := used()
 		for _, name := range slices.Sorted(maps.Keys(now)) {
@@ -245,9 +260,13 @@ spec:
 		if has := strings.Join(got, " "); has != test.want {
 			t.Errorf("%s\nuses %s,\nwant %s", test.object, has, test.want)
 		}
-		expect(t, s, "", args("delete --wait=false "+strings.ToLower(kind)+" one -n shop"), "deleted")
+		if err := api.Delete(t.Context(), "one", metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}); err != nil {
+			t.Fatal(err)
+		}
 		if kind == "PersistentVolumeClaim" { // which is protected
-			expect(t, s, "", []string{"patch", "pvc", "one", "-n", "shop", "-p", `{"metadata":{"finalizers":null}}`}, "patched")
+			if _, err := api.Patch(t.Context(), "one", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if left := used(); !maps.Equal(left, empty) {
 			t.Errorf("after %s: %v are used, want %v", kind, left, empty)

@@ -24,6 +24,7 @@ import (
 	"headway.dev/manifests/model/rule"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/validation"
+	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/flux"
 )
@@ -85,6 +86,37 @@ type applied struct {
 	reason string
 	// shown is the live object as it is read, if that is not simply it.
 	shown object.Object
+}
+
+// changes are the fields that an object has differently once it is stored. What
+// admission changed before, and would change again, is no change; admitted reports
+// that there is such, and known that admission was asked if it had to be.
+func (p *Planner) changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted, known bool) {
+	if live == nil {
+		return nil, false, true
+	}
+	admit := func(next, live object.Object) (object.Object, bool) {
+		p.mu.Unlock() // it may ask webhooks
+		defer p.mu.Lock()
+		return in.Admit(next, live)
+	}
+	if next.recreate {
+		made := next.created(live)
+		if in.Admit != nil {
+			if admitted, _ := admit(made, nil); admitted != nil {
+				made = admitted
+			}
+		}
+		return next.differ(live, placed(made, live)), false, true
+	}
+	if fields = next.differ(live, next.object); len(fields) == 0 || in.Admit == nil {
+		return fields, false, true
+	}
+	made, known := admit(next.object, live)
+	if made != nil {
+		return next.differ(live, made), true, known
+	}
+	return fields, false, known
 }
 
 // created is an object that is made anew as the server stores it, with the UID of the one

@@ -501,37 +501,6 @@ func takenOver(in Input, key object.Key, live object.Object) string {
 	return ""
 }
 
-// changes are the fields that an object has differently once it is stored. What
-// admission changed before, and would change again, is no change; admitted reports
-// that there is such, and known that admission was asked if it had to be.
-func (p *Planner) changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted, known bool) {
-	if live == nil {
-		return nil, false, true
-	}
-	admit := func(next, live object.Object) (object.Object, bool) {
-		p.mu.Unlock() // it may ask webhooks
-		defer p.mu.Lock()
-		return in.Admit(next, live)
-	}
-	if next.recreate {
-		made := next.created(live)
-		if in.Admit != nil {
-			if admitted, _ := admit(made, nil); admitted != nil {
-				made = admitted
-			}
-		}
-		return next.differ(live, placed(made, live)), false, true
-	}
-	if fields = next.differ(live, next.object); len(fields) == 0 || in.Admit == nil {
-		return fields, false, true
-	}
-	made, known := admit(next.object, live)
-	if made != nil {
-		return next.differ(live, made), true, known
-	}
-	return fields, false, known
-}
-
 // heldBy is why an object is another Kustomization's: that has applied it and
 // still declares it, or takes it over as well and has the name that comes
 // first. Empty if it can be had.

@@ -72,7 +72,8 @@ func TestRuntimeClass(t *testing.T) {
 		s.Tolerations = []corev1.Toleration{
 			{Key: "other", Operator: corev1.TolerationOpExists},
 			{Key: "boxed", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule},
-			{Key: "by", Value: "operator", Effect: corev1.TaintEffectNoSchedule}, {Key: "by", Operator: corev1.TolerationOpEqual, Value: "operator"},
+			{Key: "by", Value: "operator", Effect: corev1.TaintEffectNoSchedule},
+			{Key: "by", Operator: corev1.TolerationOpEqual, Value: "operator"},
 		}
 	})), runtimeClass("late", func(c *nodev1.RuntimeClass) { c.Overhead = &nodev1.Overhead{PodFixed: cpus("1")} }), podNamed("together", named("late")))
 	type got struct {

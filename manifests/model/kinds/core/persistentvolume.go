@@ -46,7 +46,7 @@ var persistentVolume = kind.Define[corev1.PersistentVolume, corev1.PersistentVol
 		Create: func(v *corev1.PersistentVolume) {
 			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: new(v.CreationTimestamp)}
 		},
-		Update:       func(v, old *corev1.PersistentVolume) { v.Status = old.Status },
+		Update: func(v, old *corev1.PersistentVolume) { v.Status = old.Status },
 		UpdateStatus: func(v, old *corev1.PersistentVolume) {
 			v.Spec = old.Spec
 			stampPhase(&v.Status, &old.Status)

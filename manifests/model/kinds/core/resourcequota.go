@@ -39,8 +39,8 @@ var resourceQuota = kind.Define[corev1.ResourceQuota, corev1.ResourceQuotaList](
 		fill.Milli(q.Status.Used)
 	},
 	Lifecycle: kind.Lifecycle[*corev1.ResourceQuota]{
-		Create: func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} },
-		Update: func(q, old *corev1.ResourceQuota) { q.Status = old.Status },
+		Create:       func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} },
+		Update:       func(q, old *corev1.ResourceQuota) { q.Status = old.Status },
 		UpdateStatus: func(q, old *corev1.ResourceQuota) { q.Spec = old.Spec },
 	},
 	Rules: kind.Rules[*corev1.ResourceQuota]{
