@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"headway.dev/engine/scheduler/placement/match"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -35,7 +36,7 @@ type domains struct {
 
 // spread is a constraint with what it counts.
 type spread struct {
-	*constraint
+	*match.Constraint
 	domains
 	of *counts
 	// present are the domains that count; nil if all that have nodes do.
@@ -74,13 +75,13 @@ func (c *cycle) count() {
 	c.countAttract()
 	c.repel = c.repel[:0]
 	for _, t := range c.p.repel {
-		top := c.s.topology(t.topology)
-		c.repel = append(c.repel, domains{top, c.s.tallyOf(false, &t.matcher).by(top)})
+		top := c.s.topology(t.Topology)
+		c.repel = append(c.repel, domains{top, c.s.tallyOf(false, &t.Matcher).by(top)})
 	}
 	c.barred = c.barred[:0]
-	c.s.byTerm.each(c.p.pod, func(x *carrier) {
-		if x.kind == carriesRepel && x.term.matches(c.p.pod, c.s) {
-			top := c.s.topology(x.term.topology)
+	c.s.byTerm.Each(c.p.pod, func(x *carrier) {
+		if x.kind == carriesRepel && x.term.Matches(c.p.pod, c.s.namespaces) {
+			top := c.s.topology(x.term.Topology)
 			c.barred = append(c.barred, domains{top, x.by(top)})
 		}
 	})
@@ -91,34 +92,34 @@ func (c *cycle) countAttract() {
 	if len(c.p.attract) == 0 {
 		return
 	}
-	all := make([]*matcher, len(c.p.attract))
+	all := make([]*match.Matcher, len(c.p.attract))
 	for i, t := range c.p.attract {
-		all[i] = &t.matcher
+		all[i] = &t.Matcher
 	}
 	tally := c.s.tallyOf(false, all...)
 	some := false
 	for _, t := range c.p.attract {
-		top := c.s.topology(t.topology)
+		top := c.s.topology(t.Topology)
 		d := domains{top, tally.by(top)}
 		c.attract = append(c.attract, d)
 		some = some || slices.ContainsFunc(d.counts, func(n int64) bool { return n > 0 })
 	}
-	c.first = !some && matchAll(all, c.p.pod, c.s)
+	c.first = !some && match.All(all, c.p.pod, c.s.namespaces)
 }
 
 // spreads counts for constraints. With strict, only nodes that have the labels of
 // all of them count.
-func (c *cycle) spreads(into []spread, constraints []*constraint, strict bool) []spread {
+func (c *cycle) spreads(into []spread, constraints []*match.Constraint, strict bool) []spread {
 	began := len(into)
 	for _, k := range constraints {
-		top := c.s.topology(k.topology)
-		into = append(into, spread{constraint: k, domains: domains{top: top}})
+		top := c.s.topology(k.Topology)
+		into = append(into, spread{Constraint: k, domains: domains{top: top}})
 	}
 	list := into[began:]
 	for i := range list {
 		x := &list[i]
-		x.of = c.counted(x.constraint)
-		if c.uniform(x.constraint, list, strict) {
+		x.of = c.counted(x.Constraint)
+		if c.uniform(x.Constraint, list, strict) {
 			x.counts = x.of.by(x.top)
 			continue
 		}
@@ -126,7 +127,7 @@ func (c *cycle) spreads(into []spread, constraints []*constraint, strict bool) [
 		for _, n := range c.s.list() {
 			d := x.top.of[n.slot]
 			if d == none || strict && slices.ContainsFunc(list, func(o spread) bool { return o.top.of[n.slot] == none }) ||
-				x.affinity && c.p.narrowed && !c.allowed(n) || x.taints && c.p.untolerated(n.node) != nil {
+				x.Affinity && c.p.narrowed && !c.allowed(n) || x.Taints && c.p.untolerated(n.node) != nil {
 				continue
 			}
 			x.present[d] = true
@@ -137,9 +138,9 @@ func (c *cycle) spreads(into []spread, constraints []*constraint, strict bool) [
 }
 
 // counted are the pods that a constraint is about.
-func (c *cycle) counted(k *constraint) *counts {
-	if !k.owners {
-		return &c.s.tallyOf(true, &k.matcher).counts
+func (c *cycle) counted(k *match.Constraint) *counts {
+	if !k.Owners {
+		return &c.s.tallyOf(true, &k.Matcher).counts
 	}
 	if of := c.s.owners[c.p.owner]; of != nil {
 		return of
@@ -149,8 +150,8 @@ func (c *cycle) counted(k *constraint) *counts {
 }
 
 // uniform reports whether every node that has the label counts.
-func (c *cycle) uniform(k *constraint, all []spread, strict bool) bool {
-	if k.affinity && c.p.narrowed || k.taints {
+func (c *cycle) uniform(k *match.Constraint, all []spread, strict bool) bool {
+	if k.Affinity && c.p.narrowed || k.Taints {
 		return false
 	}
 	return !strict || len(all) == 1 || !slices.ContainsFunc(all, func(x spread) bool { return x.top.missing > 0 })
@@ -170,7 +171,7 @@ func (x *spread) lowest() int64 {
 			least = min(least, at(x.counts, int32(d)))
 		}
 	}
-	if found < x.minDomains {
+	if found < x.MinDomains {
 		return 0
 	}
 	return least
@@ -231,7 +232,7 @@ func (c *cycle) check(n *nodeInfo) *verdict {
 		if d == none {
 			return unlabeled
 		}
-		if at(x.counts, d)+x.self-x.least > x.maxSkew {
+		if at(x.counts, d)+x.Self-x.least > x.MaxSkew {
 			return skewed
 		}
 	}
@@ -296,13 +297,19 @@ func (c *cycle) between(n *nodeInfo) *verdict {
 // pod's constraints and terms, or has a term about it.
 func concerns(waiting, other *podInfo, s *Snapshot) bool {
 	for _, k := range waiting.hard {
-		if other.pod.Namespace == waiting.pod.Namespace && k.selector.Matches(labels.Set(other.pod.Labels)) {
+		if k.Owners {
+			if other.owner == waiting.owner {
+				return true
+			}
+			continue
+		}
+		if other.pod.Namespace == waiting.pod.Namespace && k.Selector.Matches(labels.Set(other.pod.Labels)) {
 			return true
 		}
 	}
-	for _, list := range [][]*term{waiting.attract, waiting.repel} {
+	for _, list := range [][]*match.Term{waiting.attract, waiting.repel} {
 		for _, t := range list {
-			if t.matches(other.pod, s) {
+			if t.Matches(other.pod, s.namespaces) {
 				return true
 			}
 		}
@@ -310,5 +317,5 @@ func concerns(waiting, other *podInfo, s *Snapshot) bool {
 	if other.pod.Namespace == waiting.pod.Namespace && slices.ContainsFunc(waiting.claims, func(c string) bool { return slices.Contains(other.claims, c) }) {
 		return true
 	}
-	return slices.ContainsFunc(other.repel, func(t *term) bool { return t.matches(waiting.pod, s) })
+	return slices.ContainsFunc(other.repel, func(t *match.Term) bool { return t.Matches(waiting.pod, s.namespaces) })
 }

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/engine/scheduler/placement/match"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -226,14 +227,14 @@ func Class(pod *corev1.Pod, s *Snapshot) string { return s.read(pod).class() }
 func (p *podInfo) class() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d/%s/%d/%d/%d/%v/%v/%s/%v", p.priority, p.pod.Namespace, p.exact.milliCPU, p.exact.memory, p.exact.ephemeral, p.exact.others, p.ports, p.template, p.names)
-	for _, list := range [][]*term{p.attract, p.repel} {
+	for _, list := range [][]*match.Term{p.attract, p.repel} {
 		b.WriteByte('\n')
 		for _, t := range list {
-			b.WriteString(t.topology + "=" + t.key + ";")
+			b.WriteString(t.Topology + "=" + t.Key + ";")
 		}
 	}
 	for _, k := range p.hard {
-		fmt.Fprintf(&b, "\n%s %d %d %v %v %s", k.topology, k.maxSkew, k.minDomains, k.affinity, k.taints, k.key)
+		fmt.Fprintf(&b, "\n%s %d %d %v %v %s", k.Topology, k.MaxSkew, k.MinDomains, k.Affinity, k.Taints, k.Key)
 	}
 	// Terms of others are about the labels.
 	if len(p.claims) > 0 {

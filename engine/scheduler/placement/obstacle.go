@@ -181,9 +181,9 @@ func byOthers(c *cycle, n *nodeInfo) (list []Obstacle) {
 		x := &c.hard[i]
 		switch d := x.top.of[n.slot]; {
 		case d == none:
-			list = append(list, Obstacle{unlabeled.reasons[0], fmt.Sprintf("label %s with %s, by which spec.topologySpreadConstraints spreads", n.name, x.topology), []string{"spec.topologySpreadConstraints"}, oneLine})
-		case at(x.counts, d)+x.self-x.least > x.maxSkew:
-			list = append(list, Obstacle{skewed.reasons[0], fmt.Sprintf("have room where fewer of its pods are (%s), or allow more than maxSkew %d in spec.topologySpreadConstraints", x.topology, x.maxSkew), []string{"spec.topologySpreadConstraints"}, oneLine})
+			list = append(list, Obstacle{unlabeled.reasons[0], fmt.Sprintf("label %s with %s, by which spec.topologySpreadConstraints spreads", n.name, x.Topology), []string{"spec.topologySpreadConstraints"}, oneLine})
+		case at(x.counts, d)+x.Self-x.least > x.MaxSkew:
+			list = append(list, Obstacle{skewed.reasons[0], fmt.Sprintf("have room where fewer of its pods are (%s), or allow more than maxSkew %d in spec.topologySpreadConstraints", x.Topology, x.MaxSkew), []string{"spec.topologySpreadConstraints"}, oneLine})
 		}
 	}
 	switch c.between(n) {

@@ -13,6 +13,7 @@ import (
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"headway.dev/engine/scheduler/placement/match"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -44,9 +45,9 @@ type podInfo struct {
 	narrowed  bool // it has a selector or an affinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 
-	attract, repel []*term // required affinity and anti-affinity
-	drawn, shy     []*term // preferred ones
-	hard, soft     []*constraint
+	attract, repel []*match.Term // required affinity and anti-affinity
+	drawn, shy     []*match.Term // preferred ones
+	hard, soft     []*match.Constraint
 
 	carried []*carrier // while it is counted
 }
@@ -74,8 +75,7 @@ func newPodInfo(pod *corev1.Pod) *podInfo {
 	}
 	p.claims = volumes.ClaimsOf(pod)
 	p.readAffinity()
-	p.hard = constraintsOf(pod, corev1.DoNotSchedule)
-	p.soft = constraintsOf(pod, corev1.ScheduleAnyway)
+	p.hard, p.soft = match.Spread(pod, p.owner != "", match.System)
 	return p
 }
 
@@ -104,10 +104,10 @@ func (p *podInfo) readAffinity() {
 			}
 		}
 		if a.PodAffinity != nil {
-			p.attract, p.drawn = terms(p.pod, a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+			p.attract, p.drawn = match.Terms(p.pod, a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 		}
 		if a.PodAntiAffinity != nil {
-			p.repel, p.shy = terms(p.pod, a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+			p.repel, p.shy = match.Terms(p.pod, a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 		}
 	}
 	if of.Name == "" && len(of.Selector) == 0 && of.Required == nil && len(of.Preferred) == 0 && len(of.Tolerate) == 0 || p.one {

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/engine/scheduler/placement/match"
 )
 
 // The weights of the scores, each of which is between 0 and 100.
@@ -148,7 +150,7 @@ func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
 	if len(c.p.soft) == 0 {
 		return
 	}
-	strict := !c.p.soft[0].owners
+	strict := !c.p.soft[0].System
 	list := c.spreads(nil, c.p.soft, strict)
 	ignored := make([]bool, len(nodes))
 	rated := 0
@@ -177,7 +179,7 @@ func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
 		var sum float64
 		for j := range list {
 			if d := list[j].top.of[n.slot]; d != none {
-				sum += float64(list[j].near(n, d))*weights[j] + float64(list[j].maxSkew-1)
+				sum += float64(list[j].near(n, d))*weights[j] + float64(list[j].MaxSkew-1)
 			}
 		}
 		raw[i] = int64(math.Round(sum))
@@ -224,19 +226,19 @@ type pull struct {
 // included, and required affinity of others with a weight of one.
 func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64) {
 	var pulls []pull
-	own := func(list []*term, sign int64) {
+	own := func(list []*match.Term, sign int64) {
 		for _, t := range list {
-			top := c.s.topology(t.topology)
-			pulls = append(pulls, pull{domains{top, c.s.tallyOf(false, &t.matcher).by(top)}, sign * t.weight})
+			top := c.s.topology(t.Topology)
+			pulls = append(pulls, pull{domains{top, c.s.tallyOf(false, &t.Matcher).by(top)}, sign * t.Weight})
 		}
 	}
 	own(c.p.drawn, 1)
 	own(c.p.shy, -1)
-	c.s.byTerm.each(c.p.pod, func(x *carrier) {
-		if x.kind == carriesRepel || !x.term.matches(c.p.pod, c.s) {
+	c.s.byTerm.Each(c.p.pod, func(x *carrier) {
+		if x.kind == carriesRepel || !x.term.Matches(c.p.pod, c.s.namespaces) {
 			return
 		}
-		weight := x.term.weight
+		weight := x.term.Weight
 		switch x.kind {
 		case carriesAttract:
 			weight = 1
@@ -244,7 +246,7 @@ func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64) {
 			weight = -weight
 		case carriesRepel, carriesDrawn:
 		}
-		top := c.s.topology(x.term.topology)
+		top := c.s.topology(x.term.Topology)
 		pulls = append(pulls, pull{domains{top, x.by(top)}, weight})
 	})
 	if len(pulls) == 0 {

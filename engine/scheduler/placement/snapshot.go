@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/engine/scheduler/placement/match"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -30,7 +31,7 @@ type Snapshot struct {
 	fitting []*nodeInfo
 	scores  []int64
 
-	namespaces map[string]labels.Set
+	namespaces match.Namespaces
 	nominated  map[string][]*podInfo // pods without a node, by the one that is kept for them
 	keptFor    map[types.UID]string  // their nodes
 	priorities levels                // of all pods on nodes
@@ -42,9 +43,9 @@ type Snapshot struct {
 
 	topologies map[string]*topology
 	tallies    map[string]*tally
-	byMatcher  index[*tally]
+	byMatcher  match.Index[*tally]
 	carriers   map[string]*carrier
-	byTerm     index[*carrier]
+	byTerm     match.Index[*carrier]
 	owners     map[types.UID]*counts
 
 	// Volumes says what the claims of pods have, which is not asked for if it is nil.
@@ -79,9 +80,9 @@ type image struct {
 // NewSnapshot makes an empty snapshot.
 func NewSnapshot() *Snapshot {
 	return &Snapshot{
-		nodes: map[string]*nodeInfo{}, on: map[types.UID]*podInfo{}, namespaces: map[string]labels.Set{}, nominated: map[string][]*podInfo{}, keptFor: map[types.UID]string{},
+		nodes: map[string]*nodeInfo{}, on: map[types.UID]*podInfo{}, namespaces: match.Namespaces{}, nominated: map[string][]*podInfo{}, keptFor: map[types.UID]string{},
 		images: map[string]*image{}, templates: map[string]*template{}, standings: map[alike]*standing{}, topologies: map[string]*topology{},
-		tallies: map[string]*tally{}, byMatcher: index[*tally]{}, carriers: map[string]*carrier{}, byTerm: index[*carrier]{}, owners: map[types.UID]*counts{},
+		tallies: map[string]*tally{}, byMatcher: match.Index[*tally]{}, carriers: map[string]*carrier{}, byTerm: match.Index[*carrier]{}, owners: map[types.UID]*counts{},
 	}
 }
 
@@ -248,8 +249,8 @@ func (s *Snapshot) RemoveNamespace(name string) {
 func (s *Snapshot) renamespaced() {
 	s.version++
 	for id, t := range s.tallies {
-		if slices.ContainsFunc(t.matchers, func(m *matcher) bool { return m.within != nil }) {
-			s.byMatcher.remove(t.matchers[0], id)
+		if slices.ContainsFunc(t.matchers, func(m *match.Matcher) bool { return m.Within != nil }) {
+			s.byMatcher.Remove(t.matchers[0], id)
 			delete(s.tallies, id)
 		}
 	}

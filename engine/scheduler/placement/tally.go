@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/engine/scheduler/placement/match"
 )
 
 // topology is a label of nodes whose values are domains. Domains are numbered as
@@ -124,14 +126,14 @@ func at(list []int64, domain int32) int64 {
 type tally struct {
 	counts
 	id       string
-	matchers []*matcher
+	matchers []*match.Matcher
 	// living says that pods which are leaving do not count.
 	living bool
 	used   uint64
 }
 
 func (t *tally) counted(p *podInfo, s *Snapshot) bool {
-	return (!t.living || !p.leaving) && matchAll(t.matchers, p.pod, s)
+	return (!t.living || !p.leaving) && match.All(t.matchers, p.pod, s.namespaces)
 }
 
 // mostTallies bounds how many tallies are kept that are not being used.
@@ -139,13 +141,13 @@ const mostTallies = 512
 
 // tallyOf returns the tally of some matchers. It is made at first use, from all
 // pods, and kept up to date after that.
-func (s *Snapshot) tallyOf(living bool, matchers ...*matcher) *tally {
+func (s *Snapshot) tallyOf(living bool, matchers ...*match.Matcher) *tally {
 	id := "pods "
 	if living {
 		id = "living "
 	}
 	for _, m := range matchers {
-		id += m.key + "&"
+		id += m.Key + "&"
 	}
 	t := s.tallies[id]
 	if t == nil {
@@ -158,7 +160,7 @@ func (s *Snapshot) tallyOf(living bool, matchers ...*matcher) *tally {
 			}
 		}
 		s.tallies[id] = t
-		s.byMatcher.add(matchers[0], id, t)
+		s.byMatcher.Add(matchers[0], id, t)
 	}
 	t.used = s.cycles
 	return t
@@ -171,7 +173,7 @@ func (s *Snapshot) dropTallies() {
 	}
 	for id, t := range s.tallies {
 		if t.used+mostTallies/2 < s.cycles {
-			s.byMatcher.remove(t.matchers[0], id)
+			s.byMatcher.Remove(t.matchers[0], id)
 			delete(s.tallies, id)
 		}
 	}
@@ -181,7 +183,7 @@ func (s *Snapshot) dropTallies() {
 type carrier struct {
 	counts
 	id   string
-	term *term
+	term *match.Term
 	kind carried
 	pods int
 }
@@ -199,7 +201,7 @@ const (
 // carry notes the terms of a pod that is on a node, or forgets them.
 func (s *Snapshot) carry(p *podInfo, sign int64) {
 	if sign > 0 && p.carried == nil {
-		for kind, list := range [][]*term{p.repel, p.attract, p.drawn, p.shy} {
+		for kind, list := range [][]*match.Term{p.repel, p.attract, p.drawn, p.shy} {
 			for _, t := range list {
 				p.carried = append(p.carried, s.carrierOf(t, carried(kind)))
 			}
@@ -208,7 +210,7 @@ func (s *Snapshot) carry(p *podInfo, sign int64) {
 	for _, c := range p.carried {
 		c.add(p.node.slot, sign)
 		if c.pods += int(sign); c.pods == 0 {
-			s.byTerm.remove(&c.term.matcher, c.id)
+			s.byTerm.Remove(&c.term.Matcher, c.id)
 			delete(s.carriers, c.id)
 		}
 	}
@@ -217,20 +219,20 @@ func (s *Snapshot) carry(p *podInfo, sign int64) {
 	}
 }
 
-func (s *Snapshot) carrierOf(t *term, kind carried) *carrier {
-	id := string([]byte{'0' + byte(kind), ' '}) + t.topology + " " + strconv.FormatInt(t.weight, 10) + " " + t.key
+func (s *Snapshot) carrierOf(t *match.Term, kind carried) *carrier {
+	id := string([]byte{'0' + byte(kind), ' '}) + t.Topology + " " + strconv.FormatInt(t.Weight, 10) + " " + t.Key
 	c := s.carriers[id]
 	if c == nil {
 		c = &carrier{counts: newCounts(), id: id, term: t, kind: kind}
 		s.carriers[id] = c
-		s.byTerm.add(&t.matcher, id, c)
+		s.byTerm.Add(&t.Matcher, id, c)
 	}
 	return c
 }
 
 // tallied counts a pod that is on a node in the tallies, or forgets it.
 func (s *Snapshot) tallied(p *podInfo, sign int64) {
-	s.byMatcher.each(p.pod, func(t *tally) {
+	s.byMatcher.Each(p.pod, func(t *tally) {
 		if t.counted(p, s) {
 			t.add(p.node.slot, sign)
 		}
