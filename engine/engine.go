@@ -51,6 +51,7 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/store"
 	"headway.dev/engine/store/record"
 	"headway.dev/manifests/egress"
@@ -100,6 +101,8 @@ type Config struct {
 	// EncryptionProviderConfig is a file with Kubernetes' EncryptionConfiguration.
 	// Empty: Secrets are encrypted with a key of their own, in DataDir.
 	EncryptionProviderConfig string
+	// Scheduler says how pods are scheduled.
+	Scheduler profile.Configuration
 	// Audit is where the API's requests are logged; nil for nowhere.
 	Audit *audit.Log
 	// Egress says which addresses webhooks and servers of aggregated APIs must not have;
@@ -388,7 +391,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, e.Close())
 	}
-	placer := scheduler.New(scheduler.Config{Store: e.Writer(change.User{Name: "system:kube-scheduler", Groups: []string{"system:authenticated"}}), Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
+	placer := scheduler.New(scheduler.Config{Store: e.Writer(change.User{Name: "system:kube-scheduler", Groups: []string{"system:authenticated"}}), Events: e.events, Configuration: e.cfg.Scheduler, Log: e.cfg.Log.With("part", "scheduler")})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return guard.Call(ctx, "API server", func() error { return e.server.Run(ctx) }) })
 	group.Go(func() error { return guard.Call(ctx, "controllers", func() error { return manager.Run(ctx) }) })

@@ -92,6 +92,9 @@ type Config struct {
 	Simulate rollout.Simulator
 	// Place returns what asks the scheduler about pods as things stand, if known.
 	Place func() func(*corev1.Pod) why.Placing
+	// Schedulers are the values of spec.schedulerName that the scheduler serves; nil:
+	// the default one.
+	Schedulers []string
 	// PlanTimeout bounds the time for one plan (default 2 minutes).
 	PlanTimeout time.Duration
 	// PlanBytes bounds the values in the answer of one plan or diff, and as much
@@ -193,7 +196,7 @@ func New(cfg Config) *Syncer {
 	s.api = api.New(api.Options{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, History: s.history, Loops: s.loops,
 		Plan: s.previews.Plan, Diff: s.previews.Diff, Rollback: s.rollbacks.Rollback,
-		Why: (&why.Finder{Env: s.env, Rights: s.rights, Owners: s.owners, History: s.history, Journal: s.journal, Place: cfg.Place}).Why,
+		Why: (&why.Finder{Env: s.env, Rights: s.rights, Owners: s.owners, History: s.history, Journal: s.journal, Place: cfg.Place, Schedulers: cfg.Schedulers}).Why,
 	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Observe = s.statuses.Observe

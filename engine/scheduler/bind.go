@@ -153,7 +153,7 @@ func (s *Scheduler) settle(ctx context.Context, outcomes []outcome) {
 		case o.err != nil:
 			s.Log.Warn("could not bind pod, trying again", "pod", o.item.key, "node", o.node, "error", o.err)
 			if ctx.Err() == nil {
-				s.Events.Warning(s.Name, pod, "FailedScheduling", "binding rejected: %v", o.err)
+				s.Events.Warning(by(pod), pod, "FailedScheduling", "binding rejected: %v", o.err)
 			}
 			s.gone(pod)
 			s.queue.failed(o.item, s.Now())
@@ -163,7 +163,7 @@ func (s *Scheduler) settle(ctx context.Context, outcomes []outcome) {
 			s.gone(pod)
 		default:
 			s.queue.remove(o.item.key)
-			s.Events.Normal(s.Name, o.bound, "Scheduled", "Successfully assigned %s/%s to %s", o.bound.Namespace, o.bound.Name, o.node)
+			s.Events.Normal(by(o.bound), o.bound, "Scheduled", "Successfully assigned %s/%s to %s", o.bound.Namespace, o.bound.Name, o.node)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (s *Scheduler) cycle(ctx context.Context) {
 		} else if !guard.Do(ctx, "schedule "+it.key.String(), func() { s.place(r, it) }) {
 			s.queue.failed(it, s.Now())
 			r.refusals = append(r.refusals, s.refusal(it, corev1.PodReasonSchedulerError, panicMessage, nil))
-			s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", panicMessage)
+			s.Events.Warning(by(it.pod), it.pod, "FailedScheduling", "%s", panicMessage)
 		}
 		if r.len() >= size {
 			s.hand(ctx, w, r.batch)
@@ -104,7 +104,7 @@ func (s *Scheduler) pending(r *round, it *item, f *placement.Failure) {
 	}
 	s.queue.fitsNowhere(it, f, s.Now())
 	r.refusals = append(r.refusals, s.refusal(it, corev1.PodReasonUnschedulable, message, kept))
-	s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", message)
+	s.Events.Warning(by(it.pod), it.pod, "FailedScheduling", "%s", message)
 }
 
 // met wakes the pods that may fit because another has a node or has none any more.

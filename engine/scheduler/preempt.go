@@ -37,12 +37,12 @@ func (s *Scheduler) preempt(r *round, it *item, f *placement.Failure, found *pla
 		}
 	}
 	for _, v := range found.Victims {
-		e.changes = append(e.changes, s.disrupt(v))
+		e.changes = append(e.changes, s.disrupt(v, by(it.pod)))
 	}
 	s.budgets.spend(found.Victims)
 	s.snapshot.Nominate(it.pod, found.Node)
 	s.queue.fitsNowhere(it, f, s.Now())
-	s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", message)
+	s.Events.Warning(by(it.pod), it.pod, "FailedScheduling", "%s", message)
 	r.evictions = append(r.evictions, e)
 }
 
@@ -59,14 +59,14 @@ func (s *Scheduler) evict(ctx context.Context, e eviction) error {
 		case err != nil:
 			return fmt.Errorf("have %s/%s leave: %w", v.Namespace, v.Name, err)
 		default:
-			s.Events.Normal(s.Name, v, "Preempted", "Preempted by pod %v on node %v", e.pod.UID, e.node)
+			s.Events.Normal(by(e.pod), v, "Preempted", "Preempted by pod %v on node %v", e.pod.UID, e.node)
 		}
 	}
 	return nil
 }
 
 // disrupt says in a pod's status who has it leave, and why.
-func (s *Scheduler) disrupt(victim *corev1.Pod) change.Change {
+func (s *Scheduler) disrupt(victim *corev1.Pod, by string) change.Change {
 	now := s.Now()
 	return status(victim, func(pod *corev1.Pod) bool {
 		if pod.DeletionTimestamp != nil {
@@ -74,7 +74,7 @@ func (s *Scheduler) disrupt(victim *corev1.Pod) change.Change {
 		}
 		pod.Status.Conditions = withCondition(pod.Status.Conditions, corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-			Message: s.Name + ": preempting to accommodate a higher priority pod", ObservedGeneration: pod.Generation,
+			Message: by + ": preempting to accommodate a higher priority pod", ObservedGeneration: pod.Generation,
 		}, now)
 		return true
 	})

@@ -13,6 +13,7 @@ import (
 )
 
 const (
+	// firstBackoff and lastBackoff are the usual ones.
 	firstBackoff = time.Second
 	lastBackoff  = 10 * time.Second
 	// stuckFor is after how long a pod that fits nowhere is looked at again
@@ -48,10 +49,13 @@ type queue struct {
 	active, later *ordered
 	// waiting are those that fit nowhere, by what is the same for many.
 	waiting map[string]map[object.Key]*item
+	// first and last are how long a pod waits after its first failure, and at most.
+	first, last time.Duration
 }
 
-func newQueue() *queue {
+func newQueue(first, last time.Duration) *queue {
 	return &queue{
+		first: cmp.Or(first, firstBackoff), last: cmp.Or(last, lastBackoff),
 		items: map[object.Key]*item{}, waiting: map[string]map[object.Key]*item{},
 		active: &ordered{less: moreImportant}, later: &ordered{less: func(a, b *item) bool { return a.again.Before(b.again) }},
 	}
@@ -108,9 +112,17 @@ func (q *queue) fitsNowhere(it *item, f *placement.Failure, now time.Time) {
 // failed puts an item aside for a back-off that grows.
 func (q *queue) failed(it *item, now time.Time) {
 	q.out(it)
-	it.again = now.Add(min(lastBackoff, firstBackoff<<min(it.failures, 10)))
+	it.again = now.Add(backoff(q.first, q.last, it.failures))
 	it.failures++
 	q.later.add(it)
+}
+
+// backoff doubles with each failure.
+func backoff(first, last time.Duration, failures int) time.Duration {
+	for ; failures > 0 && first < last; failures-- {
+		first *= 2
+	}
+	return min(first, last)
 }
 
 // pop takes the next item to schedule, nil for none. It stays among the items, and

@@ -30,6 +30,7 @@ import (
 
 	"headway.dev/engine/event"
 	"headway.dev/engine/scheduler/placement"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/scheduler/volumes"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
@@ -58,9 +59,8 @@ type Config struct {
 	// Now defaults to time.Now.
 	Now func() time.Time
 	Log *slog.Logger
-	// Name is the spec.schedulerName that is served (default
-	// "default-scheduler"; pods that name none are served too).
-	Name string
+	// Configuration says which pods are served, and how they are scheduled.
+	profile.Configuration
 	// Seed determines which of equally good nodes is chosen.
 	Seed uint64
 }
@@ -84,9 +84,6 @@ func New(cfg Config) *Scheduler {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Name == "" {
-		cfg.Name = corev1.DefaultSchedulerName
 	}
 	return &Scheduler{Config: cfg, pick: placement.Pick}
 }
@@ -136,8 +133,8 @@ func (s *Scheduler) load(ctx context.Context) (object.Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: watch the store: %w", err)
 	}
-	s.snapshot, s.queue, s.budgets = placement.NewSnapshot(), newQueue(), newBudgets()
-	s.snapshot.Volumes = volumes.New()
+	s.snapshot, s.queue, s.budgets = placement.NewSnapshot(), newQueue(s.FirstBackoff, s.LastBackoff), newBudgets()
+	s.snapshot.Profiles, s.snapshot.Volumes = s.Profiles, volumes.New()
 	s.seen, s.listed = map[object.Key]object.Object{}, map[schema.GroupKind]uint64{}
 	for _, kind := range []schema.GroupKind{namespaceKind, classKind, volumeKind, claimKind, nodeKind, budgetKind, podKind} {
 		objs, revision := s.Store.List(kind, "")
@@ -286,8 +283,11 @@ func (s *Scheduler) waiting(key object.Key, pod, before *corev1.Pod) {
 
 // serves reports whether the pod is this scheduler's.
 func (s *Scheduler) serves(pod *corev1.Pod) bool {
-	return pod.Spec.SchedulerName == "" || pod.Spec.SchedulerName == s.Name
+	return s.Profiles.Serves(pod.Spec.SchedulerName)
 }
+
+// by is by which name the scheduler acts for a pod.
+func by(pod *corev1.Pod) string { return profile.Name(pod.Spec.SchedulerName) }
 
 // sameRequest reports whether nothing changed that matters to scheduling, such
 // as when the scheduler's own condition comes back.

@@ -9,15 +9,16 @@ import (
 
 // Facts are those of a pod.
 type Facts struct {
-	Place   func() Placing
-	Node    *corev1.Node
-	Events  []*corev1.Event
-	Budgets []string
+	Place      func() Placing
+	Node       *corev1.Node
+	Events     []*corev1.Event
+	Budgets    []string
+	Schedulers []string
 }
 
 // OfPod returns the reasons of a pod.
 func OfPod(p *corev1.Pod, f Facts) []wire.WhyReason {
-	return reasonsOf(ofPod(p, facts{f.Place, f.Node, f.Events, f.Budgets}))
+	return reasonsOf(ofPod(p, facts{f.Place, f.Node, f.Events, f.Budgets, f.Schedulers}))
 }
 
 // OfWorkload returns the reasons of what runs pods.

@@ -40,6 +40,8 @@ type facts struct {
 	events []*corev1.Event // about the pod, the oldest first
 	// budgets are the names of the budgets that do not let it be evicted.
 	budgets []string
+	// schedulers are the names that Headway's scheduler serves; nil: the default one.
+	schedulers []string
 }
 
 // stateOf is the state of a pod, in one sentence.
@@ -127,10 +129,14 @@ func unplaced(p *corev1.Pod, f facts) found {
 			Fixes: []string{"whoever set the gates " + all + " removes them from spec.schedulingGates of the pod when it may run"},
 		}, []string{"spec.schedulingGates"}}
 	}
-	if name := p.Spec.SchedulerName; name != "" && name != corev1.DefaultSchedulerName {
+	served := f.schedulers
+	if len(served) == 0 {
+		served = []string{corev1.DefaultSchedulerName}
+	}
+	if name := cmp.Or(p.Spec.SchedulerName, corev1.DefaultSchedulerName); !slices.Contains(served, name) {
 		return found{wire.WhyReason{
-			Reason: "OtherScheduler", Message: fmt.Sprintf("spec.schedulerName is %q: Headway's scheduler leaves the pod to that one", name),
-			Fixes: []string{fmt.Sprintf("run the scheduler %s, or set spec.schedulerName to %s", name, corev1.DefaultSchedulerName)},
+			Reason: "OtherScheduler", Message: fmt.Sprintf("spec.schedulerName is %q: Headway's scheduler has no profile of that name, and leaves the pod to that one", name),
+			Fixes: []string{fmt.Sprintf("run the scheduler %s, start Headway with a profile of that name (--scheduler-config), or set spec.schedulerName to %s", name, strings.Join(served, " or "))},
 		}, []string{"spec.schedulerName"}}
 	}
 	r := found{WhyReason: wire.WhyReason{Reason: corev1.PodReasonUnschedulable, Message: "the scheduler has not looked at it yet"}}

@@ -49,6 +49,9 @@ type Finder struct {
 	// Place returns what asks the scheduler about pods as things stand; nil: nobody
 	// knows.
 	Place func() func(*corev1.Pod) Placing
+	// Schedulers are the values of spec.schedulerName that Headway's scheduler serves;
+	// nil: the default one.
+	Schedulers []string
 }
 
 // Why is why an object is where it is, or does not run yet.
@@ -144,7 +147,7 @@ func (a *asked) look(namespace string) {
 }
 
 func (a *asked) facts(p *corev1.Pod) facts {
-	f := facts{events: a.told[p.UID]}
+	f := facts{events: a.told[p.UID], schedulers: a.Schedulers}
 	if a.nodes && a.Place != nil {
 		f.place = func() Placing { return a.placing(p) }
 		f.node, _ = a.Env.Store.Get(object.Key{GroupKind: nodeKind, Name: p.Spec.NodeName}).(*corev1.Node)

@@ -113,7 +113,17 @@ func TestOfPod(t *testing.T) {
 		"another scheduler": {
 			pod("p", func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }),
 			why.Facts{},
-			[]string{`OtherScheduler: spec.schedulerName is "mine": Headway's scheduler leaves the pod to that one | run the scheduler mine, or set spec.schedulerName to default-scheduler`},
+			[]string{`OtherScheduler: spec.schedulerName is "mine": Headway's scheduler has no profile of that name, and leaves the pod to that one | run the scheduler mine, start Headway with a profile of that name (--scheduler-config), or set spec.schedulerName to default-scheduler`},
+		},
+		"a profile of the scheduler": {
+			pod("p", func(p *corev1.Pod) { p.Spec.SchedulerName = "packed" }),
+			why.Facts{Schedulers: []string{"even", "packed"}, Place: nodes()},
+			[]string{"Unschedulable: 0/2 nodes are available | add a node"},
+		},
+		"no profile for those that name none": {
+			pod("p"),
+			why.Facts{Schedulers: []string{"even", "packed"}},
+			[]string{`OtherScheduler: spec.schedulerName is "default-scheduler": Headway's scheduler has no profile of that name, and leaves the pod to that one | run the scheduler default-scheduler, start Headway with a profile of that name (--scheduler-config), or set spec.schedulerName to even or packed`},
 		},
 		"an image that cannot be pulled": {
 			pod("p", on("n1"), waits("ImagePullBackOff", "Back-off pulling image")),

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"headway.dev/cmd/headway/up/progress"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/manifests/egress"
 	"headway.dev/nodes/eviction"
 	"headway.dev/nodes/runtime/handler"
@@ -28,6 +29,7 @@ type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	NodeIP                   netip.Addr
+	scheduler                profile.Configuration
 	eviction                 eviction.Thresholds
 	handlers                 handler.Set
 	gitLimits                git.MirrorOptions
@@ -104,6 +106,11 @@ func (o *Options) Config() (*Config, error) {
 	if cfg.EncryptionProviderConfig != "" {
 		if cfg.EncryptionProviderConfig, err = filepath.Abs(o.EncryptionProviderConfig); err != nil {
 			return nil, fmt.Errorf("--encryption-provider-config: %w", err)
+		}
+	}
+	if o.SchedulerConfig != "" {
+		if cfg.scheduler, err = profile.Load(o.SchedulerConfig); err != nil {
+			return nil, fmt.Errorf("--scheduler-config: %w", err)
 		}
 	}
 	if err := o.Audit.Check(); err != nil {

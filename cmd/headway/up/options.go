@@ -46,9 +46,11 @@ type Options struct {
 	NewStore           bool
 	// EncryptionProviderConfig is kube-apiserver's flag.
 	EncryptionProviderConfig string
-	Audit                    audit.Options
-	Authentication           authn.Options
-	Authorization            authz.Options
+	// SchedulerConfig is kube-scheduler's --config.
+	SchedulerConfig string
+	Audit           audit.Options
+	Authentication  authn.Options
+	Authorization   authz.Options
 	// The following are Flux's flags for clusters with several tenants.
 	DefaultServiceAccount string
 	NoCrossNamespaceRefs  bool
@@ -87,6 +89,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	up.Authentication.AddFlags(flags)
 	up.Authorization.AddFlags(flags)
 	flags.StringVar(&up.EncryptionProviderConfig, "encryption-provider-config", "", "file with Kubernetes' EncryptionConfiguration, for what it names (default: Secrets are encrypted with the key in <data-dir>/pki/secrets.key)")
+	flags.StringVar(&up.SchedulerConfig, "scheduler-config", "", "file with Kubernetes' KubeSchedulerConfiguration (v1): the profiles of the scheduler, by the schedulerName of pods")
 	up.Audit.AddFlags(flags)
 	flags.StringVar(&up.PodSecurity, "pod-security", "privileged", "what pods may do in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; at least baseline where a Kustomization with a serviceAccountName writes")
 	flags.BoolVar(&up.NewStore, "new-store", false, "begin with an empty store if the cluster has lost its own: what is not in Git is lost, and pods that nothing declares are removed")

@@ -7,6 +7,7 @@ import (
 
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/scheduler/placement"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/why"
 	"headway.dev/syncer/wire"
@@ -14,10 +15,10 @@ import (
 
 // place asks the scheduler's core about pods, as things stand in the store at the first
 // question.
-func place(stored object.Reader) func() func(*corev1.Pod) why.Placing {
+func place(stored object.Reader, profiles profile.Profiles) func() func(*corev1.Pod) why.Placing {
 	return func() func(*corev1.Pod) why.Placing {
 		s := placement.NewSnapshot()
-		s.Volumes = scheduler.Volumes(stored)
+		s.Profiles, s.Volumes = profiles, scheduler.Volumes(stored)
 		for _, n := range all[*corev1.Namespace](stored, "Namespace") {
 			s.SetNamespace(n.Name, n.Labels)
 		}

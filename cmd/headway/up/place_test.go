@@ -41,7 +41,7 @@ func TestPlaceKnowsClaims(t *testing.T) {
 	}, Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound}}
 	ask := place(kept{
 		"Node": {node("a"), node("b")}, "PersistentVolumeClaim": {claim, waiting}, "PersistentVolume": {disk}, "StorageClass": {storage.Local()},
-	})()
+	}, nil)()
 	pod := func(claim, on string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "db"}, Spec: corev1.PodSpec{
 			NodeName: on, Containers: []corev1.Container{{Name: "main"}},

@@ -68,7 +68,7 @@ func TestSimulate(t *testing.T) {
 	}
 	important, boxed := pod("web", "", "2"), pod("boxed", "", "1")
 	important.Spec.PriorityClassName, boxed.Spec.RuntimeClassName = "high", new("kata")
-	got := simulate(stored)(t.Context(), classes, []rollout.Rollout{{Pod: important, Count: 1}, {Pod: boxed, Count: 1}})
+	got := simulate(stored, nil)(t.Context(), classes, []rollout.Rollout{{Pod: important, Count: 1}, {Pod: boxed, Count: 1}})
 	for i := range got {
 		for j := range got[i].Victims {
 			got[i].Victims[j].Pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: got[i].Victims[j].Pod.Name}}

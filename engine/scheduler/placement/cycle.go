@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"headway.dev/engine/scheduler/placement/match"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -72,6 +73,13 @@ func (c *cycle) count() {
 			c.hard[i].least = c.hard[i].lowest()
 		}
 	}
+	if c.p.profile.Has(profile.InterPodAffinity) {
+		c.countBetween()
+	}
+}
+
+// countBetween counts for affinity between pods.
+func (c *cycle) countBetween() {
 	c.countAttract()
 	c.repel = c.repel[:0]
 	for _, t := range c.p.repel {
@@ -244,8 +252,11 @@ func (c *cycle) ask(n *nodeInfo) *verdict {
 	if v := c.static(n); v != nil {
 		return v
 	}
-	if len(c.p.ports) > 0 && slices.ContainsFunc(c.p.ports, n.taken) {
+	if len(c.p.ports) > 0 && c.p.profile.Has(profile.NodePorts) && slices.ContainsFunc(c.p.ports, n.taken) {
 		return portTaken
+	}
+	if !c.p.profile.Has(profile.NodeResourcesFit) {
+		return nil
 	}
 	return n.fits(c.p)
 }
@@ -253,7 +264,7 @@ func (c *cycle) ask(n *nodeInfo) *verdict {
 // plain reports whether only the resources that every node has decide which of a
 // node's pods are in the way.
 func (c *cycle) plain(n *nodeInfo) bool {
-	return c.needs == nil && len(c.hard)+len(c.attract)+len(c.repel)+len(c.barred)+len(c.p.ports)+len(c.p.exact.others) == 0 && len(c.keptFor(n)) == 0
+	return c.p.profile.Has(profile.NodeResourcesFit) && c.needs == nil && len(c.hard)+len(c.attract)+len(c.repel)+len(c.barred)+len(c.p.ports)+len(c.p.exact.others) == 0 && len(c.keptFor(n)) == 0
 }
 
 // volumes asks for those of the pod's claims.

@@ -76,7 +76,7 @@ func Explain(pod *corev1.Pod, s *Snapshot) []Verdict {
 		defer s.put(own, own.node)
 	}
 	s.cycles++
-	c := newCycle(newPodInfo(pod), s)
+	c := newCycle(s.newPodInfo(pod), s)
 	verdicts := make([]Verdict, 0, s.Len())
 	for _, n := range s.list() {
 		c.refresh()
@@ -107,7 +107,7 @@ func Fits(pod *corev1.Pod, s *Snapshot, node string) bool {
 // Concerns reports whether a waiting pod's rules, or the other's, are about each
 // other, so that the other's coming or going may let it fit.
 func Concerns(waiting, other *corev1.Pod, s *Snapshot) bool {
-	return concerns(s.read(waiting), newPodInfo(other), s)
+	return concerns(s.read(waiting), s.newPodInfo(other), s)
 }
 
 // Pick chooses the node for a pod, or returns why there is none. Equal inputs
@@ -129,7 +129,7 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	}
 	by := tie(pod, seed)
 	ask, start := c.candidates(by)
-	want := enough(len(ask))
+	want := c.p.profile.Enough(len(ask))
 	refused := run{refusals: refusals{}}
 	fitting := s.fitting[:0]
 	for i := range ask {
@@ -171,7 +171,7 @@ func (c *cycle) candidates(by order) (ask []*nodeInfo, start int) {
 			}
 		}
 	}
-	if enough(len(ask)) < len(ask) {
+	if c.p.profile.Enough(len(ask)) < len(ask) {
 		start = int(uint64(by) % uint64(len(ask)))
 	}
 	return ask, start
@@ -198,6 +198,9 @@ func (c *cycle) failure(refused refusals) *Failure {
 	f.preempting(map[string]int{noVictims: f.nodes - f.final()})
 	if policy := c.p.pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever {
 		f.preemption = "not eligible due to preemptionPolicy=Never."
+	}
+	if !c.p.profile.Preempts {
+		f.preemption = ""
 	}
 	return f
 }
@@ -226,7 +229,8 @@ func Class(pod *corev1.Pod, s *Snapshot) string { return s.read(pod).class() }
 // class is equal for pods of which the filters say the same.
 func (p *podInfo) class() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d/%s/%d/%d/%d/%v/%v/%s/%v", p.priority, p.pod.Namespace, p.exact.milliCPU, p.exact.memory, p.exact.ephemeral, p.exact.others, p.ports, p.template, p.names)
+	b.WriteString(p.profile.Name)
+	fmt.Fprintf(&b, "/%d/%s/%d/%d/%d/%v/%v/%s/%v", p.priority, p.pod.Namespace, p.exact.milliCPU, p.exact.memory, p.exact.ephemeral, p.exact.others, p.ports, p.template, p.names)
 	for _, list := range [][]*match.Term{p.attract, p.repel} {
 		b.WriteByte('\n')
 		for _, t := range list {
@@ -234,6 +238,9 @@ func (p *podInfo) class() string {
 		}
 	}
 	for _, k := range p.hard {
+		if k.Owners {
+			b.WriteString(string(p.owner))
+		}
 		fmt.Fprintf(&b, "\n%s %d %d %v %v %s", k.Topology, k.MaxSkew, k.MinDomains, k.Affinity, k.Taints, k.Key)
 	}
 	// Terms of others are about the labels.
@@ -276,7 +283,11 @@ func (f *Failure) Message() string {
 		}
 		what = histogram(reasons)
 	}
-	return fmt.Sprintf("0/%d nodes are available: %s. preemption: %s", f.nodes, what, f.preemption)
+	message := fmt.Sprintf("0/%d nodes are available: %s.", f.nodes, what)
+	if f.preemption != "" {
+		message += " preemption: " + f.preemption
+	}
+	return message
 }
 
 // histogram is "1 a, 2 b", ordered as text.

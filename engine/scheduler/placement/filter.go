@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -44,6 +45,7 @@ var (
 	otherName = &verdict{[]string{"node(s) didn't match the requested node name"}, true, ByNode}
 	tainted   = &verdict{[]string{"node(s) had untolerated taint(s)"}, true, ByNode}
 	unaffine  = &verdict{[]string{"node(s) didn't match Pod's node affinity/selector"}, true, ByNode}
+	enforced  = &verdict{[]string{"node(s) didn't match scheduler-enforced node affinity"}, true, ByNode}
 	unnamed   = &verdict{[]string{"node(s) didn't satisfy plugin(s) [NodeAffinity]"}, true, ByNode}
 	portTaken = &verdict{[]string{"node(s) didn't have free ports for the requested pod ports"}, false, ByRoom}
 	skewed    = &verdict{[]string{"node(s) didn't match pod topology spread constraints"}, false, ByPods}
@@ -63,7 +65,7 @@ var volumeVerdicts = map[volumes.Refusal]*verdict{
 
 // static are the verdicts that depend on the node's object only, by the code
 // under which a template keeps them. unread is none yet.
-var static = [...]*verdict{nil, nil, cordoned, otherName, tainted, unaffine}
+var static = [...]*verdict{nil, nil, cordoned, otherName, tainted, unaffine, enforced}
 
 const (
 	unread byte = iota
@@ -72,6 +74,7 @@ const (
 	isOtherName
 	isTainted
 	isUnaffine
+	isEnforced
 )
 
 // template keeps what nodes say to all pods of the same template.
@@ -130,12 +133,23 @@ func (c *cycle) static(n *nodeInfo) *verdict {
 // preferred is how much the pod's preferences weigh for a node.
 func (c *cycle) preferred(n *nodeInfo) int64 {
 	if c.template == nil {
-		return c.p.preferred.Score(n.node)
+		return c.p.prefers(n.node)
 	}
 	if c.template.preferred[n.slot] < 0 {
-		c.template.preferred[n.slot] = c.p.preferred.Score(n.node)
+		c.template.preferred[n.slot] = c.p.prefers(n.node)
 	}
 	return c.template.preferred[n.slot]
+}
+
+// prefers is how much the preferences of the pod and of its profile weigh for a node.
+func (p *podInfo) prefers(node *corev1.Node) (weight int64) {
+	if p.preferred != nil {
+		weight += p.preferred.Score(node)
+	}
+	if p.profile.Preferred != nil {
+		weight += p.profile.Preferred.Score(node)
+	}
+	return weight
 }
 
 // alike is equal for pods to which a node says the same, as far as rules between pods
@@ -272,21 +286,6 @@ func (c *cycle) nowhere() (refusals, bool) {
 	return refused, true
 }
 
-// byResources scores what a node has left.
-func (c *cycle) byResources(n *nodeInfo) int64 {
-	if c.standing != nil && c.standing.scores[n.slot] >= 0 {
-		return int64(c.standing.scores[n.slot])
-	}
-	score := weightFree * free(c.p, n)
-	if !c.p.bestEffort {
-		score += weightBalance * balance(c.p, n)
-	}
-	if c.standing != nil {
-		c.standing.scores[n.slot] = int16(score)
-	}
-	return score
-}
-
 // changes are the slots of the nodes of which something changed, the latest of them.
 type changes struct {
 	slots []int32
@@ -315,14 +314,20 @@ func (x *changes) since(seen uint64) (slots []int32, all bool) {
 
 func (p *podInfo) judge(node *corev1.Node) byte {
 	spec := &p.pod.Spec
-	if node.Spec.Unschedulable && !tolerates(spec.Tolerations, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}) {
+	if node.Spec.Unschedulable && p.profile.Has(profile.NodeUnschedulable) && !tolerates(spec.Tolerations, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}) {
 		return isCordoned
 	}
-	if spec.NodeName != "" && spec.NodeName != node.Name {
+	if spec.NodeName != "" && spec.NodeName != node.Name && p.profile.Has(profile.NodeName) {
 		return isOtherName
 	}
-	if p.untolerated(node) != nil {
+	if p.profile.Has(profile.TaintToleration) && p.untolerated(node) != nil {
 		return isTainted
+	}
+	if !p.profile.Has(profile.NodeAffinity) {
+		return fine
+	}
+	if p.profile.Required != nil && !p.profile.Required.Match(node) {
+		return isEnforced
 	}
 	if p.narrowed {
 		if ok, err := p.affinity.Match(node); err != nil || !ok {

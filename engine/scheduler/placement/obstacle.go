@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+
+	"headway.dev/engine/scheduler/placement/profile"
 )
 
 // Obstacle is one of the things for which a node does not take a pod. The scheduler
@@ -55,7 +57,7 @@ func Obstacles(pod *corev1.Pod, s *Snapshot) []Hurdles {
 		defer s.put(own, own.node)
 	}
 	s.cycles++
-	c := newCycle(newPodInfo(pod), s)
+	c := newCycle(s.newPodInfo(pod), s)
 	list := make([]Hurdles, 0, s.Len())
 	for _, n := range s.list() {
 		c.refresh()
@@ -81,16 +83,16 @@ func obstaclesOf(c *cycle, n *nodeInfo) []Obstacle {
 
 // byItself is what the node's object says.
 func byItself(c *cycle, n *nodeInfo) (list []Obstacle) {
-	spec := &c.p.pod.Spec
-	cordon := n.node.Spec.Unschedulable && !tolerates(spec.Tolerations, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
+	spec, by := &c.p.pod.Spec, c.p.profile
+	cordon := n.node.Spec.Unschedulable && by.Has(profile.NodeUnschedulable) && !tolerates(spec.Tolerations, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
 	if cordon {
 		list = append(list, Obstacle{cordoned.reasons[0], fmt.Sprintf("uncordon %s", n.name), nil, near})
 	}
-	if spec.NodeName != "" && spec.NodeName != n.name {
+	if spec.NodeName != "" && spec.NodeName != n.name && by.Has(profile.NodeName) {
 		list = append(list, Obstacle{otherName.reasons[0], "remove spec.nodeName, which is " + spec.NodeName, []string{"spec.nodeName"}, distant})
 	}
 	for _, t := range n.node.Spec.Taints {
-		if t.Effect == corev1.TaintEffectPreferNoSchedule || cordon && t.Key == corev1.TaintNodeUnschedulable || tolerates(spec.Tolerations, t) {
+		if !by.Has(profile.TaintToleration) || t.Effect == corev1.TaintEffectPreferNoSchedule || cordon && t.Key == corev1.TaintNodeUnschedulable || tolerates(spec.Tolerations, t) {
 			continue
 		}
 		o := Obstacle{tainted.reasons[0], "add a toleration for " + taintText(t), []string{"spec.tolerations"}, oneLine}
@@ -99,7 +101,10 @@ func byItself(c *cycle, n *nodeInfo) (list []Obstacle) {
 		}
 		list = append(list, o)
 	}
-	if c.p.narrowed && !c.allowed(n) {
+	if by.Has(profile.NodeAffinity) && by.Required != nil && !by.Required.Match(n.node) {
+		list = append(list, Obstacle{enforced.reasons[0], fmt.Sprintf("label %s as the profile %s of the scheduler asks for (addedAffinity), or set another spec.schedulerName", n.name, by.Name), []string{"spec.schedulerName"}, oneLine})
+	}
+	if by.Has(profile.NodeAffinity) && c.p.narrowed && !c.allowed(n) {
 		list = append(list, unmatched(c, n))
 	}
 	return list
@@ -133,9 +138,12 @@ func unmatched(c *cycle, n *nodeInfo) Obstacle {
 // byRoom is what others have taken, or the node does not have.
 func byRoom(c *cycle, n *nodeInfo) (list []Obstacle) {
 	for _, port := range c.p.ports {
-		if n.taken(port) {
+		if c.p.profile.Has(profile.NodePorts) && n.taken(port) {
 			list = append(list, Obstacle{portTaken.reasons[0], fmt.Sprintf("free the host port %d/%s on %s, or take another", port.port, port.protocol, n.name), []string{"spec.containers[*].ports"}, oneLine})
 		}
+	}
+	if !c.p.profile.Has(profile.NodeResourcesFit) {
+		return list
 	}
 	if int64(len(n.pods))+1 > n.maxPods {
 		list = append(list, Obstacle{"Too many pods", fmt.Sprintf("remove a pod from %s, which has %d of at most %d", n.name, len(n.pods), n.maxPods), nil, oneLine})
@@ -157,6 +165,9 @@ func byRoom(c *cycle, n *nodeInfo) (list []Obstacle) {
 	lacks(corev1.ResourceMemory, "memory", want.memory, used.memory, have.memory, bytesText)
 	lacks(corev1.ResourceEphemeralStorage, "ephemeral storage", want.ephemeral, used.ephemeral, have.ephemeral, bytesText)
 	for _, name := range slices.Sorted(maps.Keys(want.others)) {
+		if c.p.profile.Ignores(name) {
+			continue
+		}
 		lacks(name, string(name), want.others[name], used.others[name], have.others[name], func(v int64) string { return fmt.Sprint(v) })
 	}
 	return list
@@ -179,11 +190,15 @@ func bytesText(v int64) string {
 func byOthers(c *cycle, n *nodeInfo) (list []Obstacle) {
 	for i := range c.hard {
 		x := &c.hard[i]
+		by := "spec.topologySpreadConstraints"
+		if x.Owners {
+			by = "the profile " + c.p.profile.Name + " of the scheduler"
+		}
 		switch d := x.top.of[n.slot]; {
 		case d == none:
-			list = append(list, Obstacle{unlabeled.reasons[0], fmt.Sprintf("label %s with %s, by which spec.topologySpreadConstraints spreads", n.name, x.Topology), []string{"spec.topologySpreadConstraints"}, oneLine})
+			list = append(list, Obstacle{unlabeled.reasons[0], fmt.Sprintf("label %s with %s, by which %s spreads", n.name, x.Topology, by), []string{"spec.topologySpreadConstraints"}, oneLine})
 		case at(x.counts, d)+x.Self-x.least > x.MaxSkew:
-			list = append(list, Obstacle{skewed.reasons[0], fmt.Sprintf("have room where fewer of its pods are (%s), or allow more than maxSkew %d in spec.topologySpreadConstraints", x.Topology, x.MaxSkew), []string{"spec.topologySpreadConstraints"}, oneLine})
+			list = append(list, Obstacle{skewed.reasons[0], fmt.Sprintf("have room where fewer of its pods are (%s), or allow more than maxSkew %d in %s", x.Topology, x.MaxSkew, by), []string{"spec.topologySpreadConstraints"}, oneLine})
 		}
 	}
 	switch c.between(n) {

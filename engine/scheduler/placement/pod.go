@@ -14,6 +14,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"headway.dev/engine/scheduler/placement/match"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -26,6 +27,7 @@ type hostPort struct {
 // podInfo is what counts of a pod, worked out once.
 type podInfo struct {
 	pod           *corev1.Pod
+	profile       *profile.Profile
 	node          *nodeInfo // on which it is counted
 	exact, scored resources
 	bestEffort    bool // asks for neither CPU nor memory
@@ -37,7 +39,7 @@ type podInfo struct {
 	images        []string
 	claims        []string // names of PersistentVolumeClaims
 
-	// template is equal for pods that the static filters and scores treat alike.
+	// template is equal for pods of a profile that the static filters and scores treat alike.
 	template  string
 	names     []string // of the only nodes that its affinity allows; nil if any
 	one       bool     // names is set, and can be empty
@@ -52,9 +54,9 @@ type podInfo struct {
 	carried []*carrier // while it is counted
 }
 
-func newPodInfo(pod *corev1.Pod) *podInfo {
+func (s *Snapshot) newPodInfo(pod *corev1.Pod) *podInfo {
 	p := &podInfo{
-		pod: pod, priority: scheduling.PodPriority(pod), leaving: pod.DeletionTimestamp != nil, since: started(pod),
+		pod: pod, profile: s.Profiles.Of(pod.Spec.SchedulerName), priority: scheduling.PodPriority(pod), leaving: pod.DeletionTimestamp != nil, since: started(pod),
 		affinity: nodeaffinity.GetRequiredNodeAffinity(pod),
 	}
 	p.exact, p.scored = requests(pod)
@@ -75,7 +77,10 @@ func newPodInfo(pod *corev1.Pod) *podInfo {
 	}
 	p.claims = volumes.ClaimsOf(pod)
 	p.readAffinity()
-	p.hard, p.soft = match.Spread(pod, p.owner != "", match.System)
+	p.hard, p.soft = match.Spread(pod, p.owner != "", p.profile.Spread)
+	if !p.profile.Has(profile.PodTopologySpread) {
+		p.hard = nil
+	}
 	return p
 }
 
@@ -97,7 +102,9 @@ func (p *podInfo) readAffinity() {
 			p.preferred, _ = nodeaffinity.NewPreferredSchedulingTerms(of.Preferred)
 			if of.Required != nil {
 				p.narrowed = true
-				p.names, p.one = namedNodes(of.Required)
+				if p.profile.Has(profile.NodeAffinity) {
+					p.names, p.one = namedNodes(of.Required)
+				}
 			}
 			if len(of.Preferred) == 0 {
 				p.preferred = nil
@@ -110,6 +117,9 @@ func (p *podInfo) readAffinity() {
 			p.repel, p.shy = match.Terms(p.pod, a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 		}
 	}
+	if !p.profile.Standard() {
+		p.template = p.profile.Name
+	}
 	if of.Name == "" && len(of.Selector) == 0 && of.Required == nil && len(of.Preferred) == 0 && len(of.Tolerate) == 0 || p.one {
 		return
 	}
@@ -118,7 +128,7 @@ func (p *podInfo) readAffinity() {
 	if err != nil {
 		text = []byte(p.pod.UID)
 	}
-	p.template = string(text)
+	p.template += string(text)
 }
 
 // namedNodes returns the nodes that a selector names, if each of its terms

@@ -19,9 +19,6 @@ const (
 	noVictims  = "No preemption victims found for incoming pod"
 )
 
-// candidates are how many nodes are compared, if they are as many.
-const candidates = 100
-
 // Budget is how many of some pods may be disrupted, as a PodDisruptionBudget says.
 type Budget struct {
 	Namespace string
@@ -62,7 +59,7 @@ type Preemption struct {
 // returns nil if nobody's leaving would help.
 func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed uint64) *Preemption {
 	p := s.read(pod)
-	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || f.nodes == 0 {
+	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || f.nodes == 0 || !p.profile.Preempts {
 		return nil
 	}
 	s.cycles++
@@ -78,6 +75,7 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 	var found []*Preemption
 	kept := false
 	nodes, start := c.candidates(tie(pod, seed))
+	enough := p.profile.Candidates(len(nodes))
 	for i := range nodes {
 		n := nodes[(start+i)%len(nodes)]
 		if !n.priorities.below(p.priority) {
@@ -95,7 +93,7 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 			continue
 		}
 		found = append(found, x)
-		if kept = kept || x.Violations == 0; kept && len(found) >= candidates {
+		if kept = kept || x.Violations == 0; kept && len(found) >= enough {
 			break
 		}
 	}

@@ -145,7 +145,7 @@ func (n *nodeInfo) others(p *podInfo, used *resources, bits int) *verdict {
 	enough := true
 	for _, name := range slices.Sorted(maps.Keys(p.exact.others)) {
 		want, have := p.exact.others[name], n.allocatable.others[name]
-		if want > 0 && want > have-used.others[name] {
+		if want > 0 && want > have-used.others[name] && !p.profile.Ignores(name) {
 			enough = false
 			v.reasons = append(v.reasons, "Insufficient "+string(name))
 			v.final = v.final || want > have

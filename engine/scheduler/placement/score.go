@@ -9,32 +9,14 @@ import (
 	"headway.dev/engine/scheduler/placement/match"
 )
 
-// The weights of the scores, each of which is between 0 and 100.
-const (
-	weightFree      = 1
-	weightBalance   = 1
-	weightSpread    = 2
-	weightBetween   = 2
-	weightPreferred = 2
-	weightTaints    = 3
-	weightImages    = 1
-
-	highest = 100
-)
+// highest is the highest score; each is weighed as the profile says.
+const highest = 100
 
 // Sizes of images between which having one counts more the larger it is.
 const (
 	smallImage = 23 << 20
 	largeImage = 1000 << 20
 )
-
-// enough is how many nodes that fit are compared: of many nodes not all.
-func enough(nodes int) int {
-	if nodes < 100 {
-		return nodes
-	}
-	return max(100, nodes*max(5, 50-nodes/125)/100)
-}
 
 // best returns the best of the nodes that fit.
 func (c *cycle) best(nodes []*nodeInfo, by order) (best *nodeInfo) {
@@ -46,11 +28,15 @@ func (c *cycle) best(nodes []*nodeInfo, by order) (best *nodeInfo) {
 	for i, n := range nodes {
 		scores[i] = c.byResources(n)
 	}
-	c.scoreTaints(nodes, scores)
-	c.scorePreferred(nodes, scores)
-	c.scoreSpread(nodes, scores)
-	c.scoreBetween(nodes, scores)
-	c.scoreImages(nodes, scores)
+	w := &c.p.profile.Weights
+	for _, by := range [...]struct {
+		weight int64
+		score  func([]*nodeInfo, []int64, int64)
+	}{{w.Taints, c.scoreTaints}, {w.Preferred, c.scorePreferred}, {w.Spread, c.scoreSpread}, {w.Between, c.scoreBetween}, {w.Images, c.scoreImages}} {
+		if by.weight > 0 {
+			by.score(nodes, scores, by.weight)
+		}
+	}
 	bestScore, bestTie := int64(-1), uint64(0)
 	for i, n := range nodes {
 		if scores[i] < bestScore {
@@ -63,42 +49,8 @@ func (c *cycle) best(nodes []*nodeInfo, by order) (best *nodeInfo) {
 	return best
 }
 
-// free is how much of CPU and memory would be left.
-func free(p *podInfo, n *nodeInfo) int64 {
-	var sum, parts int64
-	part := func(used, have int64) {
-		if have == 0 {
-			return
-		}
-		parts++
-		if used <= have {
-			sum += (have - used) * highest / have
-		}
-	}
-	part(n.scored.milliCPU+p.scored.milliCPU, n.allocatable.milliCPU)
-	part(n.scored.memory+p.scored.memory, n.allocatable.memory)
-	if parts == 0 {
-		return 0
-	}
-	return sum / parts
-}
-
-// balance is higher the closer the pod brings the used parts of CPU and memory.
-func balance(p *podInfo, n *nodeInfo) int64 {
-	even := func(milliCPU, memory int64) int64 {
-		if n.allocatable.milliCPU == 0 || n.allocatable.memory == 0 {
-			return highest
-		}
-		cpu := min(1, float64(milliCPU)/float64(n.allocatable.milliCPU))
-		mem := min(1, float64(memory)/float64(n.allocatable.memory))
-		return int64((1 - math.Abs(cpu-mem)/2) * highest)
-	}
-	with := even(n.requested.milliCPU+p.exact.milliCPU, n.requested.memory+p.exact.memory)
-	return highest/2 + (highest/2+with-even(n.requested.milliCPU, n.requested.memory))/2
-}
-
 // scoreTaints prefers nodes with fewer taints that only ask not to be chosen.
-func (c *cycle) scoreTaints(nodes []*nodeInfo, scores []int64) {
+func (c *cycle) scoreTaints(nodes []*nodeInfo, scores []int64, weight int64) {
 	if c.s.shunned == 0 {
 		return
 	}
@@ -123,12 +75,12 @@ func (c *cycle) scoreTaints(nodes []*nodeInfo, scores []int64) {
 		if most > 0 {
 			score -= highest * counts[i] / most
 		}
-		scores[i] += weightTaints * score
+		scores[i] += weight * score
 	}
 }
 
-func (c *cycle) scorePreferred(nodes []*nodeInfo, scores []int64) {
-	if c.p.preferred == nil {
+func (c *cycle) scorePreferred(nodes []*nodeInfo, scores []int64, weight int64) {
+	if c.p.preferred == nil && c.p.profile.Preferred == nil {
 		return
 	}
 	weights := make([]int64, len(nodes))
@@ -141,12 +93,12 @@ func (c *cycle) scorePreferred(nodes []*nodeInfo, scores []int64) {
 		return
 	}
 	for i := range scores {
-		scores[i] += weightPreferred * (highest * weights[i] / most)
+		scores[i] += weight * (highest * weights[i] / most)
 	}
 }
 
 // scoreSpread prefers the domains with fewer of the pods that are to be spread.
-func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
+func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64, weight int64) {
 	if len(c.p.soft) == 0 {
 		return
 	}
@@ -189,9 +141,9 @@ func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
 		switch {
 		case ignored[i]:
 		case most == 0:
-			scores[i] += weightSpread * highest
+			scores[i] += weight * highest
 		default:
-			scores[i] += weightSpread * (highest * (most + least - raw[i]) / most)
+			scores[i] += weight * (highest * (most + least - raw[i]) / most)
 		}
 	}
 }
@@ -223,8 +175,11 @@ type pull struct {
 }
 
 // scoreBetween weighs preferred affinity between the pod and others, theirs
-// included, and required affinity of others with a weight of one.
-func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64) {
+// included, and required affinity of others with a weight of the profile.
+func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64, weight int64) {
+	if c.p.profile.OwnOnly && len(c.p.drawn)+len(c.p.shy) == 0 {
+		return
+	}
 	var pulls []pull
 	own := func(list []*match.Term, sign int64) {
 		for _, t := range list {
@@ -241,7 +196,7 @@ func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64) {
 		weight := x.term.Weight
 		switch x.kind {
 		case carriesAttract:
-			weight = 1
+			weight = c.p.profile.HardWeight
 		case carriesShy:
 			weight = -weight
 		case carriesRepel, carriesDrawn:
@@ -264,13 +219,13 @@ func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64) {
 		return
 	}
 	for i := range scores {
-		scores[i] += weightBetween * int64(highest*(float64(sums[i]-least)/float64(most-least)))
+		scores[i] += weight * int64(highest*(float64(sums[i]-least)/float64(most-least)))
 	}
 }
 
 // scoreImages prefers nodes that have the pod's images, the more the larger they
 // are and the more nodes have them.
-func (c *cycle) scoreImages(nodes []*nodeInfo, scores []int64) {
+func (c *cycle) scoreImages(nodes []*nodeInfo, scores []int64, weight int64) {
 	if len(c.s.images) == 0 || len(c.p.images) == 0 {
 		return
 	}
@@ -286,6 +241,6 @@ func (c *cycle) scoreImages(nodes []*nodeInfo, scores []int64) {
 			}
 		}
 		sum = min(max(sum, smallImage), largest)
-		scores[i] += weightImages * (highest * (sum - smallImage) / (largest - smallImage))
+		scores[i] += weight * (highest * (sum - smallImage) / (largest - smallImage))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/engine/scheduler/placement/match"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/scheduler/volumes"
 )
 
@@ -48,6 +49,8 @@ type Snapshot struct {
 	byTerm     match.Index[*carrier]
 	owners     map[types.UID]*counts
 
+	// Profiles say how pods are scheduled. They are set before anything else.
+	Profiles profile.Profiles
 	// Volumes says what the claims of pods have, which is not asked for if it is nil.
 	Volumes *volumes.State
 
@@ -263,7 +266,7 @@ func (s *Snapshot) SetPod(pod *corev1.Pod) {
 	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return
 	}
-	s.place(newPodInfo(pod), s.info(pod.Spec.NodeName))
+	s.place(s.newPodInfo(pod), s.info(pod.Spec.NodeName))
 }
 
 // Assume counts a pod on a node that it is not bound to yet.
@@ -278,7 +281,7 @@ func (s *Snapshot) Assume(pod *corev1.Pod, node string) {
 func (s *Snapshot) Nominate(pod *corev1.Pod, node string) {
 	s.unnominate(pod.UID)
 	if node != "" {
-		s.nominated[node], s.keptFor[pod.UID] = append(s.nominated[node], newPodInfo(pod)), node
+		s.nominated[node], s.keptFor[pod.UID] = append(s.nominated[node], s.newPodInfo(pod)), node
 		s.version++
 	}
 }
@@ -299,7 +302,7 @@ func (s *Snapshot) unnominate(uid types.UID) {
 // read works out what counts of a pod, once in a row.
 func (s *Snapshot) read(pod *corev1.Pod) *podInfo {
 	if s.last == nil || s.last.pod != pod {
-		s.last = newPodInfo(pod)
+		s.last = s.newPodInfo(pod)
 	}
 	return s.last
 }

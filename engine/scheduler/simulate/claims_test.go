@@ -116,7 +116,7 @@ func TestClaims(t *testing.T) {
 			}
 			// Twice: what one asks changes nothing for the next.
 			for range 2 {
-				got := simulate.Run(known, nil, tc.nodes, nil, nil, []R{tc.rollout})[0]
+				got := simulate.Run(nil, known, nil, tc.nodes, nil, nil, []R{tc.rollout})[0]
 				if !strings.Contains(got.Message, tc.message) || tc.message == "" && got.Message != "" {
 					t.Errorf("message: %q, want %q", got.Message, tc.message)
 				}

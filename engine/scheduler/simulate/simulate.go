@@ -13,6 +13,7 @@ import (
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 
 	"headway.dev/engine/scheduler/placement"
+	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/engine/scheduler/volumes"
 	"headway.dev/manifests/model/kind"
 )
@@ -82,14 +83,14 @@ type rolling struct {
 // pods. budgets are kept to if that is possible.
 //
 // known are today's claims and volumes. Those of claims that wait for their first pod are
-// expected to come where it is.
-func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, budgets []placement.Budget, rollouts []Rollout) []Outcome {
+// expected to come where it is. profiles say which pods are scheduled, and how.
+func Run(profiles profile.Profiles, known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, budgets []placement.Budget, rollouts []Rollout) []Outcome {
 	s := &simulation{
 		now: placement.NewSnapshot(), before: placement.NewSnapshot(), budgets: slices.Clone(budgets),
 		owners: map[types.UID]*rolling{}, remade: map[types.UID]*remade{},
 	}
 	for _, of := range []*placement.Snapshot{s.now, s.before} {
-		of.Volumes = known.Clone()
+		of.Profiles, of.Volumes = profiles, known.Clone()
 		for _, r := range rollouts {
 			for _, c := range r.Claims {
 				of.Volumes.Expect(c)
@@ -121,7 +122,7 @@ func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.N
 			if r == nil || !r.Free {
 				s.now.SetPod(p)
 			}
-		case !ended && p.DeletionTimestamp == nil && r == nil && len(p.Spec.SchedulingGates) == 0:
+		case !ended && p.DeletionTimestamp == nil && r == nil && len(p.Spec.SchedulingGates) == 0 && profiles.Serves(p.Spec.SchedulerName):
 			s.pending = append(s.pending, p)
 		}
 	}
@@ -182,6 +183,10 @@ func (s *simulation) place(r *rolling) bool {
 		r.Message = "Scheduling is blocked due to non-empty scheduling gates"
 		return false
 	}
+	if name := r.Pod.Spec.SchedulerName; !s.now.Profiles.Serves(name) {
+		r.Message = fmt.Sprintf("no profile of the scheduler has the name %q of spec.schedulerName", name)
+		return false
+	}
 	pod := s.next(r, r.Placed)
 	node, failure := placement.Pick(pod, s.now, 0)
 	switch {
@@ -214,7 +219,7 @@ func (s *simulation) judge(order []*rolling) {
 		}
 	}
 	for _, r := range order {
-		if r.Placed == r.Count || len(r.old) == 0 {
+		if r.Placed == r.Count || len(r.old) == 0 || !s.now.Profiles.Serves(r.Pod.Spec.SchedulerName) {
 			continue
 		}
 		r.Stuck = true

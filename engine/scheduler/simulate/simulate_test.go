@@ -96,7 +96,7 @@ func TestRun(t *testing.T) {
 		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tc.want, simulate.Run(nil, nil, tc.nodes, tc.pods, nil, tc.rollouts)); d != "" {
+			if d := cmp.Diff(tc.want, simulate.Run(nil, nil, nil, tc.nodes, tc.pods, nil, tc.rollouts)); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
@@ -158,7 +158,7 @@ func TestPreemption(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []outcome
-			for _, o := range simulate.Run(nil, nil, tc.nodes, tc.pods, tc.budgets, tc.rollouts) {
+			for _, o := range simulate.Run(nil, nil, nil, tc.nodes, tc.pods, tc.budgets, tc.rollouts) {
 				var victims []string
 				for _, v := range o.Victims {
 					victims = append(victims, v.Pod.Name+" "+string(v.Then))
