@@ -57,6 +57,8 @@ func TestUpRefusesFlags(t *testing.T) {
 		{"--listen=127.0.0.1:30443", "--listen 127.0.0.1:30443: the ports 30000 to 32767 are the Services' node ports"},
 		{"--branch=a..b", "--branch: no name of a branch in Git"},
 		{"--images-dir=" + dir + "/none", "--images-dir: stat " + dir + "/none: no such file or directory"},
+		{"--scheduler-config=" + dir + "/none", "--scheduler-config: stat " + dir + "/none: no such file or directory"},
+		{"--scheduler-config=" + file, "--scheduler-config: " + file + `: it is a "" of "", and not a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1`},
 		{"--images-dir=" + file, "--images-dir: " + file + " is not a directory"},
 	} {
 		code, _, errOut := headway(t, "up", "--data-dir", filepath.Join(dir, "data"), c.flags)

@@ -10,8 +10,9 @@
 // that are bound, and those that can be had), topology spread, and affinity between
 // pods. It is scored by free resources, by the balance of CPU
 // and memory, by spread, by preferred affinity to nodes and pods, by taints with
-// PreferNoSchedule and by the images it has, with the weights of Kubernetes'
-// default scheduler. The words of the reasons are Kubernetes' own.
+// PreferNoSchedule and by the images it has. The profile of the pod says which of the
+// filters and scores there are, and what they weigh: those of Kubernetes' default
+// scheduler if nobody says anything. The words of the reasons are Kubernetes' own.
 //
 // Nothing walks over all pods to place one. A tally counts the pods that match a
 // selector, for each node and each value of a node label; a carrier counts the
@@ -27,6 +28,8 @@
 //
 // Explain and Obstacles tell people what each node says about a pod, and what would
 // have to be otherwise.
+//
+// match has the rules between pods, profile what a KubeSchedulerConfiguration says.
 //
 // A Snapshot is not safe for concurrent use.
 package placement

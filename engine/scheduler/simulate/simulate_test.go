@@ -63,6 +63,7 @@ func TestRun(t *testing.T) {
 	waiting := several(1, "waiting", "", cpu("2"))
 	urgent := func(p *corev1.Pod) { p.Spec.Priority = new(int32(1000)) }
 	polite := func(p *corev1.Pod) { p.Spec.PreemptionPolicy = new(corev1.PreemptNever) }
+	others := func(p *corev1.Pod) { p.Spec.SchedulerName = "other" }
 	gated := func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x"}} }
 	leaving := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }
 	type R = simulate.Rollout
@@ -93,6 +94,7 @@ func TestRun(t *testing.T) {
 		"who would preempt does not":       {one, other, []R{{Pod: pod("p", cpu("3"), urgent, polite), Count: 1}}, []O{{Message: no}}},
 		"gated":                            {one, nil, []R{{Pod: pod("p", gated), Count: 1}}, []O{{Message: "Scheduling is blocked due to non-empty scheduling gates"}}},
 		"scaled up while updated":          {one, old2, []R{{Pod: pod("p", cpu("500m")), Count: 4, Old: old2, Surge: 1, Unavailable: 1}}, []O{{Placed: 4, Late: 2}}},
+		"another scheduler":                {one, several(1, "w", "", cpu("4"), others), []R{{Pod: pod("p", cpu("2"), others), Count: 1}, {Pod: pod("q", cpu("4")), Count: 1}}, []O{{Message: `no profile of the scheduler has the name "other" of spec.schedulerName`}, {Placed: 1}}},
 		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
