@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/engine/scheduler/placement"
 	"headway.dev/engine/scheduler/placement/profile"
@@ -37,10 +36,8 @@ func profiled(t *testing.T, text string, objs ...any) *placement.Snapshot {
 
 func mine(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }
 
-func ownedBy(uid string) editPod {
-	return func(p *corev1.Pod) {
-		p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(uid), Controller: new(true)}}
-	}
+func owned(p *corev1.Pod) {
+	p.OwnerReferences = []metav1.OwnerReference{{UID: "rs", Controller: new(true)}}
 }
 
 // What a profile says has its effect on its pods, and none on the others: each of the
@@ -110,19 +107,27 @@ func TestProfiles(t *testing.T) {
 		"no preference":   {"plugins: {score: {disabled: [{name: NodeAffinity}]}}", []any{node("a", labelled("x", "y")), node("b"), half}, wants("x", "y"), "b", "a"},
 		"no bad taints":   {"plugins: {score: {disabled: [{name: TaintToleration}]}}", []any{node("a", taint("v", corev1.TaintEffectPreferNoSchedule)), node("b"), pod("x", on("b"), requests("2", "4Gi"))}, requests("1", "1Gi"), "a", "b"},
 		"no drawn pods":   {"plugins: {score: {disabled: [{name: InterPodAffinity}]}}", []any{node("a"), node("b"), pod("x", on("a"), label("app", "web"), requests("2", "4Gi"))}, drawn, "b", "a"},
-		"no soft spread":  {"plugins: {score: {disabled: [{name: PodTopologySpread}]}}", []any{node("a"), node("b"), pod("x", on("b"), ownedBy("rs"), requests("10m", "10Mi")), pod("y", on("a"), requests("1", "2Gi"))}, ownedBy("rs"), "b", "a"},
+		"no soft spread":  {"plugins: {score: {disabled: [{name: PodTopologySpread}]}}", []any{node("a"), node("b"), pod("x", on("b"), owned, requests("10m", "10Mi")), pod("y", on("a"), requests("1", "2Gi"))}, owned, "b", "a"},
 		"enforced labels": {"pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: x, operator: Exists}]}]}}}}]", []any{node("a", labelled("x", "y")), node("b"), half}, requests("1", "1Gi"), "a", "b"},
-		"labels that no node has": {"pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: x, operator: Exists}]}]}}}}]", []any{node("a")}, requests("1", "1Gi"),
-			"0/1 nodes are available: 1 node(s) didn't match scheduler-enforced node affinity.", "a"},
+		"labels that no node has": {
+			"pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: x, operator: Exists}]}]}}}}]",
+			[]any{node("a")},
+			requests("1", "1Gi"),
+			"0/1 nodes are available: 1 node(s) didn't match scheduler-enforced node affinity.", "a",
+		},
 		"preferred labels":      {"pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: x, operator: Exists}]}}]}}}]", []any{node("a", labelled("x", "y")), node("b"), half}, requests("1", "1Gi"), "a", "b"},
 		"others that attract":   {"pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 0}}]", []any{node("a"), node("b"), pod("x", on("a"), attracted(term(corev1.LabelHostname, matching("app", "web"))), requests("2", "4Gi"))}, label("app", "web"), "b", "a"},
 		"preferences of others": {"pluginConfig: [{name: InterPodAffinity, args: {ignorePreferredTermsOfExistingPods: true}}]", []any{node("a"), node("b"), pod("x", on("a"), drawn, requests("2", "4Gi"))}, label("app", "web"), "b", "a"},
-		"a default that must be met": {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}}]", []any{node("a", zone("1")), node("b", zone("2"), cordoned), pod("x", on("a"), ownedBy("rs"))}, ownedBy("rs"),
-			"0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, 1 node(s) were unschedulable.", "a"},
+		"a default that must be met": {
+			"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}}]",
+			[]any{node("a", zone("1")), node("b", zone("2"), cordoned), pod("x", on("a"), owned)},
+			owned,
+			"0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, 1 node(s) were unschedulable.", "a",
+		},
 		"a default for those with a controller": {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: nowhere, whenUnsatisfiable: DoNotSchedule}]}}]", []any{node("a")}, requests("1", "1Gi"), "a", "a"},
-		"no default":                            {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List}}]", []any{node("a"), node("b"), pod("x", on("b"), ownedBy("rs"), requests("10m", "10Mi")), pod("y", on("a"), requests("1", "2Gi"))}, ownedBy("rs"), "b", "a"},
-		"a default by zones":                    {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]}}]", []any{node("a", zone("1")), node("b", zone("2")), node("c", zone("2")), pod("x", on("b"), ownedBy("rs"), requests("10m", "10Mi")), pod("y", on("a"), requests("2", "4Gi"))}, ownedBy("rs"), "a", "c"},
-		"a default of the pod's":                {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: nowhere, whenUnsatisfiable: DoNotSchedule}]}}]", []any{node("a", zone("1"))}, both(ownedBy("rs"), spread(1, "zone")), "a", "a"},
+		"no default":                            {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List}}]", []any{node("a"), node("b"), pod("x", on("b"), owned, requests("10m", "10Mi")), pod("y", on("a"), requests("1", "2Gi"))}, owned, "b", "a"},
+		"a default by zones":                    {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]}}]", []any{node("a", zone("1")), node("b", zone("2")), node("c", zone("2")), pod("x", on("b"), owned, requests("10m", "10Mi")), pod("y", on("a"), requests("2", "4Gi"))}, owned, "a", "c"},
+		"a default of the pod's":                {"pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: nowhere, whenUnsatisfiable: DoNotSchedule}]}}]", []any{node("a", zone("1"))}, both(owned, spread(1, "zone")), "a", "a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := profiled(t, tc.profile, tc.state...)

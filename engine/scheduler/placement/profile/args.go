@@ -79,8 +79,7 @@ func (p *Profile) setFit(args *v1.NodeResourcesFitArgs, path *field.Path) (fault
 	p.ignored = map[string]bool{}
 	for i, name := range args.IgnoredResources {
 		faults = append(faults, metav1validation.ValidateLabelName(name, path.Child("ignoredResources").Index(i))...)
-		switch corev1.ResourceName(name) {
-		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods:
+		if slices.Contains([]corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods}, corev1.ResourceName(name)) {
 			faults = append(faults, field.Invalid(path.Child("ignoredResources").Index(i), name, "only extended resources can be ignored"))
 		}
 		p.ignored[name] = true
@@ -268,8 +267,7 @@ func invalid(err error, path *field.Path) (faults field.ErrorList) {
 		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, err.Error())}
 	}
 	for _, one := range many.Errors() {
-		var fault *field.Error
-		if errors.As(one, &fault) {
+		if fault, ok := errors.AsType[*field.Error](one); ok {
 			faults = append(faults, fault)
 		} else {
 			faults = append(faults, field.Invalid(path, field.OmitValueType{}, one.Error()))

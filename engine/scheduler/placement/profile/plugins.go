@@ -64,8 +64,16 @@ func (p *Profile) setPlugins(from *v1.Plugins, path *field.Path) (faults field.E
 		name string
 		set  v1.PluginSet
 	}{
-		{"preEnqueue", from.PreEnqueue}, {"queueSort", from.QueueSort}, {"reserve", from.Reserve}, {"permit", from.Permit}, {"preBind", from.PreBind}, {"bind", from.Bind},
-		{"postBind", from.PostBind}, {"placementGenerate", from.PlacementGenerate}, {"placementScore", from.PlacementScore}, {"podGroupPostFilter", from.PodGroupPostFilter},
+		{"preEnqueue", from.PreEnqueue},
+		{"queueSort", from.QueueSort},
+		{"reserve", from.Reserve},
+		{"permit", from.Permit},
+		{"preBind", from.PreBind},
+		{"bind", from.Bind},
+		{"postBind", from.PostBind},
+		{"placementGenerate", from.PlacementGenerate},
+		{"placementScore", from.PlacementScore},
+		{"podGroupPostFilter", from.PodGroupPostFilter},
 	} {
 		if len(other.set.Enabled)+len(other.set.Disabled) > 0 {
 			faults = append(faults, field.Forbidden(path.Child(other.name), "Headway's scheduler does not have its plugins chosen here"))

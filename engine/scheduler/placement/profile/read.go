@@ -96,7 +96,7 @@ func unserved(from *v1.KubeSchedulerConfiguration) (faults field.ErrorList) {
 	}
 	refuse("parallelism", "Headway's scheduler asks one node after the other", from.Parallelism != nil)
 	elect := from.LeaderElection
-	if ptr.Equal(elect.LeaderElect, ptr.To(false)) {
+	if ptr.Equal(elect.LeaderElect, new(false)) {
 		elect.LeaderElect = nil // as it is
 	}
 	refuse("leaderElection", "Headway has one scheduler, which elects no leader", !apiequality.Semantic.DeepEqual(elect, componentbase.LeaderElectionConfiguration{}))
