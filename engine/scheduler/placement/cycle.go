@@ -73,13 +73,9 @@ func (c *cycle) count() {
 			c.hard[i].least = c.hard[i].lowest()
 		}
 	}
-	if c.p.profile.Has(profile.InterPodAffinity) {
-		c.countBetween()
+	if !c.p.profile.Has(profile.InterPodAffinity) {
+		return
 	}
-}
-
-// countBetween counts for affinity between pods.
-func (c *cycle) countBetween() {
 	c.countAttract()
 	c.repel = c.repel[:0]
 	for _, t := range c.p.repel {

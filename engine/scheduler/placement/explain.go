@@ -76,7 +76,7 @@ func Explain(pod *corev1.Pod, s *Snapshot) []Verdict {
 		defer s.put(own, own.node)
 	}
 	s.cycles++
-	c := newCycle(s.newPodInfo(pod), s)
+	c := newCycle(newPodInfo(pod, s), s)
 	verdicts := make([]Verdict, 0, s.Len())
 	for _, n := range s.list() {
 		c.refresh()
@@ -107,7 +107,7 @@ func Fits(pod *corev1.Pod, s *Snapshot, node string) bool {
 // Concerns reports whether a waiting pod's rules, or the other's, are about each
 // other, so that the other's coming or going may let it fit.
 func Concerns(waiting, other *corev1.Pod, s *Snapshot) bool {
-	return concerns(s.read(waiting), s.newPodInfo(other), s)
+	return concerns(s.read(waiting), newPodInfo(other, s), s)
 }
 
 // Pick chooses the node for a pod, or returns why there is none. Equal inputs

@@ -57,7 +57,7 @@ func Obstacles(pod *corev1.Pod, s *Snapshot) []Hurdles {
 		defer s.put(own, own.node)
 	}
 	s.cycles++
-	c := newCycle(s.newPodInfo(pod), s)
+	c := newCycle(newPodInfo(pod, s), s)
 	list := make([]Hurdles, 0, s.Len())
 	for _, n := range s.list() {
 		c.refresh()

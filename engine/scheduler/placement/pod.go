@@ -54,7 +54,7 @@ type podInfo struct {
 	carried []*carrier // while it is counted
 }
 
-func (s *Snapshot) newPodInfo(pod *corev1.Pod) *podInfo {
+func newPodInfo(pod *corev1.Pod, s *Snapshot) *podInfo {
 	p := &podInfo{
 		pod: pod, profile: s.Profiles.Of(pod.Spec.SchedulerName), priority: scheduling.PodPriority(pod), leaving: pod.DeletionTimestamp != nil, since: started(pod),
 		affinity: nodeaffinity.GetRequiredNodeAffinity(pod),

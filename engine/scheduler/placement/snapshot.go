@@ -266,7 +266,7 @@ func (s *Snapshot) SetPod(pod *corev1.Pod) {
 	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return
 	}
-	s.place(s.newPodInfo(pod), s.info(pod.Spec.NodeName))
+	s.place(newPodInfo(pod, s), s.info(pod.Spec.NodeName))
 }
 
 // Assume counts a pod on a node that it is not bound to yet.
@@ -281,7 +281,7 @@ func (s *Snapshot) Assume(pod *corev1.Pod, node string) {
 func (s *Snapshot) Nominate(pod *corev1.Pod, node string) {
 	s.unnominate(pod.UID)
 	if node != "" {
-		s.nominated[node], s.keptFor[pod.UID] = append(s.nominated[node], s.newPodInfo(pod)), node
+		s.nominated[node], s.keptFor[pod.UID] = append(s.nominated[node], newPodInfo(pod, s)), node
 		s.version++
 	}
 }
@@ -302,7 +302,7 @@ func (s *Snapshot) unnominate(uid types.UID) {
 // read works out what counts of a pod, once in a row.
 func (s *Snapshot) read(pod *corev1.Pod) *podInfo {
 	if s.last == nil || s.last.pod != pod {
-		s.last = s.newPodInfo(pod)
+		s.last = newPodInfo(pod, s)
 	}
 	return s.last
 }
