@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/support"
@@ -95,6 +97,7 @@ func Items(items []load.Item) error {
 			faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
 		}
 		defaults.Apply(obj)
+		lifecycle.PrepareCreate(obj, time.Time{}) // the selector of a Job contains its UID
 		for _, fault := range validation.Create(obj) {
 			if slices.ContainsFunc(twice, func(e *field.Error) bool { return e.Field == fault.Field }) {
 				continue // it is the same
