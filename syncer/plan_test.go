@@ -267,6 +267,30 @@ func TestPlanChecks(t *testing.T) {
 	check(t, w.plan(wire.PlanRequest{Rev: "one"}), wire.CheckWarning, "spec.suspend", "suspended")
 }
 
+// What an autoscaler has is not Git's: a plan that asks for another number of replicas
+// says that it would come to nothing.
+func TestPlanLeavesReplicas(t *testing.T) {
+	web := func(replicas int) string {
+		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: %d\n  selector: {matchLabels: {app: web}}\n"+
+			"  template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: web, image: example.com/web}]}\n", replicas)
+	}
+	scaler := "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, maxReplicas: 9}\n"
+	w := newWorld(t, map[string]string{"web.yaml": web(2), "hpa.yaml": scaler}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		ks.Spec.DependsOn, ks.Spec.Wait = nil, false
+	})
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	w.branch("five", map[string]string{"web.yaml": web(5)})
+	p := w.plan(wire.PlanRequest{Rev: "five"})
+	check(t, p, wire.CheckPassed, "autoscaling", "Deployment/default/web: spec.replicas is left to HorizontalPodAutoscaler web")
+	if p.Summary.Update != 0 {
+		t.Errorf("summary: %+v", p.Summary)
+	}
+	w.branch("alone", map[string]string{"web.yaml": web(5), "hpa.yaml": ""})
+	if p := w.plan(wire.PlanRequest{Rev: "alone"}); p.Summary.Update != 1 || p.Summary.Delete != 1 {
+		t.Errorf("summary without the autoscaler: %+v", p.Summary)
+	}
+}
+
 func child(name, path, more string) string {
 	return fmt.Sprintf(`apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization

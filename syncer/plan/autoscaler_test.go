@@ -37,7 +37,13 @@ func TestReplicasAreTheAutoscalers(t *testing.T) {
 			in := input(items(t, namespace, deploy, doc))
 			in.Inventory = first.Inventory
 			for name, planner := range map[string]*plan.Planner{"the one that remembers": p, "another": plan.New(nil)} {
-				want(t, planner.Plan(t.Context(), in, s), "Unchanged Namespace/web", "Unchanged Deployment/web", "Unchanged HorizontalPodAutoscaler/web")
+				for range 2 { // the second answer is remembered
+					res := planner.Plan(t.Context(), in, s)
+					want(t, res, "Unchanged Namespace/web", "Unchanged Deployment/web", "Unchanged HorizontalPodAutoscaler/web")
+					if got := res.Actions[1].Reason; got != "spec.replicas is left to HorizontalPodAutoscaler web" {
+						t.Errorf("the plan says %q", got)
+					}
+				}
 				if t.Failed() {
 					t.Fatal(name)
 				}

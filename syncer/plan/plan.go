@@ -102,71 +102,6 @@ type Successor struct {
 	Unsure bool
 }
 
-// Action is what happens to one object.
-type Action struct {
-	Type Type
-	Key  object.Key
-	// Object is the state to store, for a Create and an Update, and for an
-	// Unchanged of which only the field ownership is to be written (else nil).
-	Object object.Object
-	// Kind is that of Object, which may be a custom one.
-	Kind *kind.Kind
-	// Live is the stored state that the action was decided on, or nil.
-	Live   object.Object
-	Fields []diff.Field
-	// Restart reports whether the change replaces running pods.
-	Restart bool
-	// Recreate reports whether an Update deletes the object first.
-	Recreate bool
-	// Part is the subresource through which an Update changes a part of the object.
-	Part string
-	// Reason explains a Skip or a Recreate, why nothing comes of an Update, or what it
-	// leaves alone.
-	Reason string
-	// Excluded reports, for a Skip, whether the object itself asks to be left
-	// alone, or whether another has taken it over since.
-	Excluded bool
-	// Held reports, for a Skip, whether the object is deleted later: once custom
-	// resources are gone whose definition goes, too.
-	Held bool
-	// Successor is the Kustomization that takes over the object, or may, for a Skip
-	// that waits for it.
-	Successor *Successor
-	Source    load.Source
-
-	want object.Object // of the item
-}
-
-// Writes reports whether the action changes the store.
-func (a Action) Writes() bool { return a.Type == Delete || a.Object != nil }
-
-// Rest is the object of an action with a Part but for that part, which is written
-// first: the object as it is, with what else changes of it.
-func (a Action) Rest() object.Object {
-	part, _ := a.Kind.Part(a.Part)
-	rest, _ := a.Live.DeepCopyObject().(object.Object)
-	part.Update(rest, a.Object)
-	rest.SetLabels(a.Object.GetLabels())
-	rest.SetAnnotations(a.Object.GetAnnotations())
-	rest.SetOwnerReferences(a.Object.GetOwnerReferences())
-	rest.SetFinalizers(a.Object.GetFinalizers())
-	rest.SetManagedFields(a.Object.GetManagedFields())
-	rest.SetResourceVersion("")
-	return rest
-}
-
-// FieldPaths are the fields that an Update changes.
-func (a Action) FieldPaths() []string {
-	if a.Type != Update {
-		return nil
-	}
-	var paths []string
-	for _, f := range a.Fields {
-		paths = append(paths, f.Path)
-	}
-	return paths
-}
-
 // Error is a fault of one object.
 type Error struct {
 	Source load.Source
@@ -254,6 +189,8 @@ type memo struct {
 	admitted bool
 	// kind is the one by which it was found, of a custom resource.
 	kind *kind.Kind
+	// note is the action's Reason: what was left as it is.
+	note string
 }
 
 // New returns a Planner that remembers nothing yet, for a cluster with these kinds;
@@ -425,8 +362,10 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	before = before && live != nil && m.want == item.Object && m.kind == defined && SameButStatus(m.live, live)
 	if before && !m.admitted {
 		if m.live != live {
-			p.memo[key] = memo{want: item.Object, live: live, kind: defined}
+			m.live = live
+			p.memo[key] = m
 		}
+		a.Reason = m.note
 		return a, nil
 	}
 	delete(p.memo, key)
@@ -465,7 +404,8 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	fields, admitted, known := p.changes(in, live, next)
 	if before && !known {
 		// Admission is not asked any more: what it said the last time still stands.
-		p.memo[key] = memo{want: item.Object, live: live, admitted: true, kind: defined}
+		p.memo[key] = memo{want: item.Object, live: live, admitted: true, kind: defined, note: m.note}
+		a.Reason = m.note
 		return a, nil
 	}
 	a.Object, a.Kind, a.Recreate, a.Part, a.Reason = next.object, next.kind, next.recreate, next.part, next.reason
@@ -476,7 +416,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
 		a.Object = nil
-		p.memo[key] = memo{want: item.Object, live: live, admitted: admitted, kind: defined}
+		p.memo[key] = memo{want: item.Object, live: live, admitted: admitted, kind: defined, note: a.Reason}
 	}
 	return a, nil
 }

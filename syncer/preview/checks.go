@@ -50,6 +50,7 @@ func (p *planning) checks(one *planned, w *waits) []wire.Check {
 	one.admission(c)
 	one.bounds(c)
 	one.kept(c)
+	one.autoscaled(c)
 	one.recreations(c)
 	one.ignored(c)
 	one.foreign(c, p.source)
@@ -106,6 +107,16 @@ func (one *planned) kept(c *checklist) {
 		}
 		if a.Type == plan.Skip && (a.Successor != nil && a.Successor.Unsure || one.deleted && (a.Key.GroupKind == flux.Namespace || a.Key.GroupKind == scheme.Definition)) {
 			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", flux.Describe(a.Key), a.Reason)
+		}
+	}
+}
+
+// autoscaled tells of what otherwise does not change, and whose number of replicas in
+// Git an autoscaler keeps from having an effect: an update tells of that itself.
+func (one *planned) autoscaled(c *checklist) {
+	for _, a := range one.res.Actions {
+		if a.Type == plan.Unchanged && a.Reason != "" {
+			c.add(wire.CheckPassed, "autoscaling", "%s: %s", flux.Describe(a.Key), a.Reason)
 		}
 	}
 }

@@ -171,7 +171,7 @@ func nearest(nodes []wire.WhyNode) []string {
 		if len(n.Fixes) == 0 {
 			continue
 		}
-		if text := strings.Join(n.Fixes, ", and "); !slices.Contains(list, text) {
+		if text := strings.Join(n.Fixes, "; "); !slices.Contains(list, text) {
 			list = append(list, text)
 		}
 		if len(list) == most {

@@ -85,7 +85,7 @@ func TestOfPod(t *testing.T) {
 		"no room": {
 			pod("p"),
 			why.Facts{Place: nodes(full("n1", "needs 1 more CPU on n1", "uncordon n1"), full("n2", "add a toleration for a:NoSchedule"))},
-			[]string{"Unschedulable: 0/2 nodes are available | needs 1 more CPU on n1, and uncordon n1 | add a toleration for a:NoSchedule"},
+			[]string{"Unschedulable: 0/2 nodes are available | needs 1 more CPU on n1; uncordon n1 | add a toleration for a:NoSchedule"},
 		},
 		"no nodes": {pod("p"), why.Facts{Place: nodes()}, []string{"Unschedulable: 0/2 nodes are available | add a node"}},
 		"room by now": {

@@ -65,7 +65,7 @@ func printReason(out io.Writer, colour Palette, why wire.Why, r wire.WhyReason, 
 		for i, n := range r.Nodes {
 			rows[i] = []string{"  " + n.Node, "fits", ""}
 			if len(n.Reasons) > 0 {
-				rows[i] = []string{"  " + n.Node, strings.Join(n.Reasons, ", "), strings.Join(n.Fixes, ", and ")}
+				rows[i] = []string{"  " + n.Node, strings.Join(n.Reasons, ", "), strings.Join(n.Fixes, "; ")}
 			}
 		}
 		if err := Table(out, []string{"  NODE", "SAYS", "NEAREST FIX"}, rows); err != nil {
