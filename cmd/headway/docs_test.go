@@ -48,6 +48,38 @@ var jsonOutputs = []struct {
 	{command: "version", value: versionInfo{}},
 }
 
+// What the pages of workloads show is valid.
+func TestWorkloadPages(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/workloads/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, examples := t.TempDir(), 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, part := range strings.Split(string(text), "\n```yaml\n")[1:] {
+			manifest, _, closed := strings.Cut(part, "\n```\n")
+			if !closed {
+				t.Fatalf("%s: an example has no end", page)
+			}
+			name := fmt.Sprintf("%s-%d.yaml", strings.TrimSuffix(filepath.Base(page), ".md"), i)
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(manifest+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			examples++
+		}
+	}
+	if examples < 10 {
+		t.Errorf("%d pages have %d examples", len(pages), examples)
+	}
+	if code, out, errOut := headway(t, "validate", dir); code != cli.ExitOK || strings.Contains(errOut, "warning") && !strings.Contains(errOut, "spec.serviceName") {
+		t.Errorf("exit code %d\n%s%s", code, out, errOut)
+	}
+}
+
 // docs/commands.md lists all commands with their flags; -update writes it.
 func TestCommandsPage(t *testing.T) {
 	root := newRoot(strings.NewReader(""), io.Discard, io.Discard)
