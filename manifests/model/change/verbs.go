@@ -159,10 +159,14 @@ func of(subresource string, c Change) Change {
 }
 
 // Anew gives a creation that was changed after Create what Create gives it: what the
-// server makes of a new object, as the QoS class of a pod, it makes of all of it.
+// server makes of a new object, as the QoS class of a pod, it makes of all of it. One
+// that is only thought of has no UID and gets none.
 func Anew(k *kind.Kind, obj object.Object) {
+	uid, created := obj.GetUID(), obj.GetCreationTimestamp()
 	defaults.ApplyOf(k, obj)
-	lifecycle.PrepareCreateOf(k, obj, obj.GetCreationTimestamp().Time)
+	lifecycle.PrepareCreateOf(k, obj, created.Time)
+	obj.SetUID(uid)
+	obj.SetCreationTimestamp(created)
 }
 
 // Again gives an update that was changed after its Mutate what Mutate gives it:
