@@ -53,11 +53,19 @@ type Plan struct {
 // Event is told to users.
 type Event struct{ Type, Reason, Message string }
 
+// replica is a number of the set, counted from its start, and its pod, nil if there is none.
+type replica struct {
+	i   int
+	pod *corev1.Pod
+}
+
 type decision struct {
 	Input
 	Plan
-	// replicas are the pods by their numbers from the start on, nil where there is none.
-	replicas []*corev1.Pod
+	// size is how many pods there are to be, and replicas the numbers of those that there
+	// are, and of the first that are missing: a set may ask for any number of them.
+	size     int
+	replicas []replica
 	// condemned are those with other numbers, the highest first.
 	condemned []*corev1.Pod
 }
@@ -103,18 +111,26 @@ func (d *decision) ordered() bool {
 }
 
 func (d *decision) sort() {
-	_, size := bounds(d.Set)
-	d.replicas = make([]*corev1.Pod, size)
+	_, d.size = bounds(d.Set)
+	taken := map[int]bool{}
 	for _, pod := range d.Pods {
 		n := ordinal(d.Set, pod)
 		switch i := n - d.start(); {
 		case n == none:
-		case i >= 0 && i < len(d.replicas):
-			d.replicas[i] = pod
+		case i >= 0 && i < d.size:
+			d.replicas = append(d.replicas, replica{i, pod})
+			taken[i] = true
 		default:
 			d.condemned = append(d.condemned, pod)
 		}
 	}
+	for i, missing := 0, 0; i < d.size && missing < burst; i++ {
+		if !taken[i] {
+			d.replicas = append(d.replicas, replica{i, nil})
+			missing++
+		}
+	}
+	slices.SortFunc(d.replicas, func(a, b replica) int { return cmp.Compare(a.i, b.i) })
 	slices.SortFunc(d.condemned, func(a, b *corev1.Pod) int { return cmp.Compare(ordinal(d.Set, b), ordinal(d.Set, a)) })
 }
 
@@ -133,10 +149,9 @@ func (d *decision) serves(pod *corev1.Pod) bool {
 
 // fill creates what is missing. It reports whether the next step may be taken.
 func (d *decision) fill() bool {
-	for i, pod := range d.replicas {
-		n := i + d.start()
+	for _, r := range d.replicas {
+		i, pod, n := r.i, r.pod, r.i+d.start()
 		switch {
-		case pod == nil && len(d.Create) == burst:
 		case pod == nil:
 			if d.claimed(nil, n, true) {
 				d.Create = append(d.Create, Creation{n, d.revisionFor(i)})
@@ -228,13 +243,14 @@ func (d *decision) update() {
 	if !d.rolls() {
 		return
 	}
-	left := d.maxUnavailable()
-	for _, pod := range d.replicas {
-		if !d.serves(pod) {
-			left--
+	left := d.maxUnavailable() - d.size
+	for _, r := range d.replicas {
+		if d.serves(r.pod) {
+			left++
 		}
 	}
-	for i, pod := range slices.Backward(d.replicas) {
+	for _, r := range slices.Backward(d.replicas) {
+		i, pod := r.i, r.pod
 		if i < d.partition() || pod == nil || pod.DeletionTimestamp != nil || revisionOf(pod) == d.Update || slices.Contains(d.Delete, pod) {
 			continue
 		}
@@ -251,7 +267,7 @@ func (d *decision) update() {
 func (d *decision) maxUnavailable() int {
 	bounds := ptr.Deref(d.Set.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
 	// What cannot be read counts as 1; validation has refused it.
-	n, _ := intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), len(d.replicas), false)
+	n, _ := intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), d.size, false)
 	return max(n, 1)
 }
 
@@ -260,10 +276,13 @@ func (d *decision) tell() {
 		ObservedGeneration: d.Set.Generation, CurrentRevision: d.Current, UpdateRevision: d.Update,
 		CollisionCount: new(ptr.Deref(d.Set.Status.CollisionCount, 0)), Conditions: d.Set.Status.Conditions,
 	}
-	for _, pod := range slices.Concat(d.replicas, d.condemned) {
-		if pod == nil {
-			continue
+	pods := slices.Clone(d.condemned)
+	for _, r := range d.replicas {
+		if r.pod != nil {
+			pods = append(pods, r.pod)
 		}
+	}
+	for _, pod := range pods {
 		s.Replicas++
 		if runs(pod) {
 			s.ReadyReplicas++
@@ -281,7 +300,7 @@ func (d *decision) tell() {
 			s.UpdatedReplicas++
 		}
 	}
-	want := int32(len(d.replicas)) //nolint:gosec // it is one of this type
+	want := int32(d.size) //nolint:gosec // it is one of this type
 	if s.UpdatedReplicas == want && s.ReadyReplicas == want && s.Replicas == want {
 		s.CurrentReplicas, s.CurrentRevision = s.UpdatedReplicas, s.UpdateRevision
 	}

@@ -189,6 +189,42 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestHugeSize: a set may ask for more pods than there is memory for. What a step costs
+// depends on the pods that there are, and on how many one step makes.
+func TestHugeSize(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set     string
+		pods    []string
+		creates int
+		first   string
+		rest    string
+	}{
+		"ordered":                         {set: "2147483647", creates: 1, first: "+0 new"},
+		"ordered, from a number on":       {set: "2147483647 start=2147483647", creates: 1, first: "+2147483647 new"},
+		"parallel":                        {set: "2147483647 parallel", creates: burst, first: "+0 new"},
+		"parallel, numbers far away stay": {set: "2147483647 parallel", pods: []string{"0 new ready", "2147483646 new ready"}, creates: burst, first: "+1 new"},
+		"far away, of an old template":    {set: "2147483647 parallel max=100%", pods: []string{"0 old ready", "2147483646 old ready"}, creates: burst, first: "+1 new", rest: "-2147483646, -0"},
+		"most of them are missing":        {set: "2147483647 parallel max=99%", pods: []string{"0 old ready", "1 old ready"}, creates: burst, first: "+2 new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := newSet(tc.set)
+			plan := Decide(Input{Set: set, Pods: newPods(set, tc.pods...), Current: "old", Update: "new", Now: now})
+			if len(plan.Create) != tc.creates {
+				t.Fatalf("Decide creates %d pods, want %d", len(plan.Create), tc.creates)
+			}
+			if got := words(set, Plan{Create: plan.Create[:1]}); got != tc.first {
+				t.Errorf("Decide creates first %q, want %q", got, tc.first)
+			}
+			if got := words(set, Plan{Delete: plan.Delete}); got != tc.rest {
+				t.Errorf("Decide deletes %q, want %q", got, tc.rest)
+			}
+			if got := int(plan.Status.Replicas); got != len(tc.pods) {
+				t.Errorf("status.replicas = %d, want %d", got, len(tc.pods))
+			}
+		})
+	}
+}
+
 func TestStatus(t *testing.T) {
 	set := newSet("4 minready=5 partition=2")
 	set.Status.CollisionCount = new(int32(1))
