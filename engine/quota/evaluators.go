@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/quota/v1/generic"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/podspec"
 )
 
@@ -207,7 +208,7 @@ func Expires(pod *corev1.Pod) (time.Time, bool) {
 	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
 		return time.Time{}, false
 	}
-	return pod.DeletionTimestamp.Add(time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second), true
+	return pod.DeletionTimestamp.Add(loop.Seconds(*pod.DeletionGracePeriodSeconds)), true
 }
 
 // serviceEvaluator counts Services, and their node ports and load balancers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -217,4 +218,15 @@ func TestKeysEnd(t *testing.T) {
 			t.Errorf("Run: %v, after %v", err, time.Since(began))
 		}
 	})
+}
+
+func TestSeconds(t *testing.T) {
+	const most = 9223372036 * time.Second
+	for n, want := range map[int64]time.Duration{
+		0: 0, 30: 30 * time.Second, -30: -30 * time.Second, 9223372036: most, 9223372037: most, math.MaxInt64: most, math.MinInt64: -most,
+	} {
+		if got := loop.Seconds(n); got != want {
+			t.Errorf("Seconds(%d) = %v, want %v", n, got, want)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/nodes/runtime"
 )
 
@@ -172,7 +173,7 @@ func (d *decision) deadline() {
 	if limit == nil || start == nil || terminal(d.Pod.Status.Phase) {
 		return
 	}
-	end := start.Add(time.Duration(*limit) * time.Second)
+	end := start.Add(loop.Seconds(*limit))
 	d.expired = !d.Now.Before(end)
 	d.wake(end)
 }
@@ -242,10 +243,10 @@ func (d *decision) stopAll() []StopContainer {
 func (d *decision) graceLeft() time.Duration {
 	grace := time.Duration(30) * time.Second
 	if s := d.Pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		grace = time.Duration(*s) * time.Second
+		grace = loop.Seconds(*s)
 	}
 	if s := d.Pod.DeletionGracePeriodSeconds; s != nil {
-		grace = time.Duration(*s) * time.Second
+		grace = loop.Seconds(*s)
 	}
 	if d.Evicted != "" {
 		return time.Second // what it takes is needed now, as with the kubelet
@@ -269,7 +270,7 @@ func (d *decision) stopCondemned() bool {
 		}
 		grace := 30 * time.Second
 		if s := d.Pod.Spec.TerminationGracePeriodSeconds; s != nil {
-			grace = time.Duration(*s) * time.Second
+			grace = loop.Seconds(*s)
 		}
 		var message, again string
 		if d.Pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
@@ -282,7 +283,7 @@ func (d *decision) stopCondemned() bool {
 		case probe.Failed != "":
 			message = fmt.Sprintf("Container %s failed %s probe, will be restarted", v.spec.Name, probe.Failed)
 			if s := probeGrace(v.spec, probe.Failed); s != nil {
-				grace = time.Duration(*s) * time.Second
+				grace = loop.Seconds(*s)
 			}
 		case v.changed():
 			message, again = fmt.Sprintf("Container %s definition changed, will be restarted", v.spec.Name), againAtOnce

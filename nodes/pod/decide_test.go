@@ -2,6 +2,7 @@ package pod_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -248,6 +249,11 @@ func TestDecide(t *testing.T) {
 		{
 			name: "deleted", pod: newPod(deleted, sidecar("s")), in: pod.Input{Observed: observed(alive("s", 0), alive("app", 0)), StoppingSince: ago(5 * time.Second)},
 			steps: []string{"stop app-0 in 15s: Stopping container app"}, phase: "Running", states: []string{"running started=true ready=true restarts=0", "running started=true ready=true restarts=0"},
+		},
+		{
+			name: "deleted, with a grace period longer than time can tell", pod: newPod(deleted, func(p *corev1.Pod) { p.DeletionGracePeriodSeconds = ptr.To[int64](math.MaxInt64) }),
+			in:    pod.Input{Observed: observed(alive("app", 0))},
+			steps: []string{"stop app-0 in 2562047h47m16s: Stopping container app"}, phase: "Running", states: []string{"running started=true ready=true restarts=0"},
 		},
 		{
 			name: "deleted, sidecars last", pod: newPod(deleted, sidecar("s"), sidecar("t")), in: pod.Input{Observed: observed(alive("s", 0), alive("t", 0), dead("app", 0, 0, 0, 0))},

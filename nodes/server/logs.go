@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/nodes/logs"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
@@ -141,7 +142,7 @@ func logOptions(q url.Values, now time.Time) (opts logs.Options, previous bool, 
 		number("tailLines", 0, func(n int64) { opts.TailLines = n })
 	}
 	number("limitBytes", 1, func(n int64) { opts.LimitBytes = n })
-	number("sinceSeconds", 1, func(n int64) { opts.Since = now.Add(-time.Duration(n) * time.Second) })
+	number("sinceSeconds", 1, func(n int64) { opts.Since = now.Add(-loop.Seconds(n)) })
 	if text := q.Get("sinceTime"); text != "" && err == nil {
 		if opts.Since, err = time.Parse(time.RFC3339, text); err != nil {
 			err = fmt.Errorf("invalid sinceTime: %w", err)

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/probe"
 	"headway.dev/nodes/runtime"
@@ -115,7 +116,7 @@ func (a *Env) hook(ctx context.Context, p *corev1.Pod, c *corev1.Container, id s
 		}
 		return nil
 	case h.Sleep != nil:
-		if !wait.Sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second) {
+		if !wait.Sleep(ctx, loop.Seconds(h.Sleep.Seconds)) {
 			return ctx.Err()
 		}
 		return nil

@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/job"
+	"headway.dev/manifests/loop"
 )
 
 // Event is what there is to tell about a CronJob.
@@ -111,7 +112,7 @@ func (p *Plan) trim(jobs []*batchv1.Job, how batchv1.JobConditionType, limit *in
 
 // start makes the job of a time, if it is not too late for it.
 func (p *Plan) start(c *batchv1.CronJob, jobs []*batchv1.Job, taken func(name string) *batchv1.Job, due, now time.Time) {
-	if d := c.Spec.StartingDeadlineSeconds; d != nil && due.Add(time.Duration(*d)*time.Second).Before(now) {
+	if d := c.Spec.StartingDeadlineSeconds; d != nil && due.Add(loop.Seconds(*d)).Before(now) {
 		p.tell(corev1.EventTypeWarning, "MissSchedule", "Missed scheduled time to start a job: %s", due.UTC().Format(time.RFC1123Z))
 		return
 	}

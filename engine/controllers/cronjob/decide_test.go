@@ -2,6 +2,7 @@ package cronjob_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,8 @@ func TestDecide(t *testing.T) {
 		"many missed":    {newCronJob(last(24 * time.Hour)), nil, made + "last 03:10; event TooManyMissedTimes; after 9m30s"},
 		"many, but late": {newCronJob(last(24*time.Hour), spec(func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = new(int64(60)) })), nil, made + "last 03:10; after 9m30s"},
 		"too late":       {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = new(int64(10)) })), nil, "after 9m30s"},
+		"for ever":       {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = new(int64(math.MaxInt64)) })), nil, made + "last 03:10; after 9m30s"},
+		"for centuries":  {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = new(int64(10_000_000_000)) })), nil, made + "last 03:10; after 9m30s"},
 		"suspended":      {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Suspend = new(true) })), nil, ""},
 		"going":          {newCronJob(func(c *batchv1.CronJob) { c.DeletionTimestamp = at(0) }), nil, ""},
 		"in a zone": {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/robfig/cron/v3"
 	batchv1 "k8s.io/api/batch/v1"
+
+	"headway.dev/manifests/loop"
 )
 
 // manyMissed is how many times may be missed without a word.
@@ -26,7 +28,7 @@ func since(c *batchv1.CronJob, now time.Time) time.Time {
 		from = c.Status.LastScheduleTime.Time
 	}
 	if d := c.Spec.StartingDeadlineSeconds; d != nil {
-		if earliest := now.Add(-time.Duration(*d) * time.Second); earliest.After(from) {
+		if earliest := now.Add(-loop.Seconds(*d)); earliest.After(from) {
 			from = earliest
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/loop"
 )
 
 // The time that a job waits after a failure doubles from the first to the last.
@@ -68,7 +69,7 @@ func endOf(pod *corev1.Pod) time.Time {
 	}
 	if pod.DeletionTimestamp != nil {
 		if grace := pod.DeletionGracePeriodSeconds; grace != nil {
-			return pod.DeletionTimestamp.Add(-time.Duration(*grace) * time.Second)
+			return pod.DeletionTimestamp.Add(-loop.Seconds(*grace))
 		}
 		return pod.DeletionTimestamp.Time
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/loop"
 )
 
 // burst bounds how many pods one transaction creates, and how many it counts.
@@ -255,7 +256,7 @@ func (d *decision) ending() {
 		return
 	}
 	if spec.ActiveDeadlineSeconds != nil && d.Status.StartTime != nil && !d.suspended() {
-		left := d.Status.StartTime.Add(time.Duration(*spec.ActiveDeadlineSeconds) * time.Second).Sub(d.now)
+		left := d.Status.StartTime.Add(loop.Seconds(*spec.ActiveDeadlineSeconds)).Sub(d.now)
 		if left <= 0 {
 			d.endWith(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded, "Job was active longer than specified deadline")
 			return

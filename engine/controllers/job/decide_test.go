@@ -193,6 +193,7 @@ func TestDecide(t *testing.T) {
 			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True BackoffLimitExceeded",
 		},
 		"deadline ahead": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(90)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 30s"},
+		"deadline never": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(10_000_000_000)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 2562047h46m16s"},
 		"deadline": {
 			newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(60)) })),
 			[]*corev1.Pod{pod("a")},

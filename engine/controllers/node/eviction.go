@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
@@ -57,7 +58,7 @@ func tolerance(pod *corev1.Pod, t *corev1.Taint) (limit time.Duration, bounded b
 		case tol.TolerationSeconds == nil:
 			return 0, false
 		default:
-			return time.Duration(max(0, *tol.TolerationSeconds)) * time.Second, true
+			return max(0, loop.Seconds(*tol.TolerationSeconds)), true
 		}
 	}
 	return 0, true

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/node"
+	"headway.dev/manifests/loop"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -167,6 +169,7 @@ func TestEvict(t *testing.T) {
 		{"not tolerated", []corev1.Taint{user}, nil, 0, false},
 		{"tolerated for ever", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", nil)}, 0, true},
 		{"tolerated for 90s, one minute ago", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", ptr.To[int64](90))}, 30 * time.Second, false},
+		{"tolerated for longer than time can tell", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", ptr.To[int64](math.MaxInt64))}, loop.Seconds(math.MaxInt64) - time.Minute, false},
 		{"tolerated for 30s, one minute ago", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", ptr.To[int64](30))}, 0, false},
 		{"the first toleration for it counts", []corev1.Taint{user}, []corev1.Toleration{tolerate("other", ptr.To[int64](60)), tolerate("", ptr.To[int64](90)), tolerate("k", ptr.To[int64](60)), tolerate("k", nil)}, 30 * time.Second, false},
 		{"the first one is for ever", []corev1.Taint{user}, []corev1.Toleration{tolerate("", nil), tolerate("k", ptr.To[int64](60))}, 0, true},

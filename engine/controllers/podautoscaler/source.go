@@ -22,6 +22,7 @@ import (
 	resourcemetrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/loop"
 )
 
 // Metrics is where figures come from, in thousandths. Its errors are those that users
@@ -134,7 +135,7 @@ func (a *apis) Pods(ctx context.Context, namespace string, pods labels.Selector,
 	for _, v := range values {
 		m := PodMetric{v.Timestamp.Time, metricsWindow, v.Value.MilliValue()}
 		if v.WindowSeconds != nil {
-			m.Window = time.Duration(*v.WindowSeconds) * time.Second
+			m.Window = loop.Seconds(*v.WindowSeconds)
 		}
 		metrics[v.DescribedObject.Name] = m
 	}

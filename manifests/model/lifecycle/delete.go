@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -68,13 +69,13 @@ func stampsAfter(current object.Object, s kind.Lifecycle[object.Object], opts me
 			return *stamp, grace
 		}
 		shorter := max(*opts.GracePeriodSeconds, 0)
-		return metav1.NewTime(stamp.Add(time.Duration(shorter-grace) * time.Second)), shorter
+		return metav1.NewTime(stamp.Add(loop.Seconds(shorter) - loop.Seconds(grace))), shorter
 	}
 	var grace int64
 	if s.Grace != nil {
 		grace = s.Grace(current, opts)
 	}
-	return wireTime(now.Add(time.Duration(grace) * time.Second)), grace
+	return wireTime(now.Add(loop.Seconds(grace))), grace
 }
 
 // Removable reports whether an object with a deletionTimestamp has nothing left

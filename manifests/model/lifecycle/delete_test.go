@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -117,6 +118,27 @@ func TestDeleteAgain(t *testing.T) {
 	}
 	if gone, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, later); err != nil || gone != nil {
 		t.Errorf("a delete with grace 0 = %v, %v, want it gone", gone, err)
+	}
+}
+
+// TestDeleteWithEndlessGrace: a grace period that no clock can count ends late, and not in
+// the past, and can be shortened.
+func TestDeleteWithEndlessGrace(t *testing.T) {
+	for _, grace := range []int64{10_000_000_000, math.MaxInt64} {
+		first, err := lifecycle.Delete(podOn("n", "Running", &grace), metav1.DeleteOptions{}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stamp := first.GetDeletionTimestamp(); stamp.Time.Before(now.AddDate(290, 0, 0)) || *first.GetDeletionGracePeriodSeconds() != grace {
+			t.Errorf("with a grace period of %d seconds, deletionTimestamp = %v and grace %d", grace, stamp, *first.GetDeletionGracePeriodSeconds())
+		}
+		shorter, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: new(int64(15))}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := shorter.GetDeletionTimestamp().Time, now.Truncate(time.Second).Add(15*time.Second); !got.Equal(want) {
+			t.Errorf("shortened from %d seconds, deletionTimestamp = %v, want %v", grace, got, want)
+		}
 	}
 }
 
