@@ -10,6 +10,8 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2" //nolint:depguard // the library wants a logger of it
 	"k8s.io/kubectl/pkg/util/qos"
+
+	"headway.dev/manifests/model/podspec"
 )
 
 // Rejection is the reason why a node does not run a pod that is bound to it, in
@@ -44,9 +46,9 @@ func predicate(name, why string) *Rejection {
 func amount(list corev1.ResourceList, name corev1.ResourceName) int64 {
 	q := list[name]
 	if name == corev1.ResourceCPU {
-		return q.MilliValue()
+		return podspec.Milli(q)
 	}
-	return q.Value()
+	return podspec.Whole(q)
 }
 
 func resourcesFit(p *corev1.Pod, node *corev1.Node, others []*corev1.Pod) *Rejection {

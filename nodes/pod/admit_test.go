@@ -53,6 +53,12 @@ func TestAdmit(t *testing.T) {
 		{"memory", newPod(asks("memory", "2Gi")), node, nil, &pod.Rejection{
 			Reason: "OutOfmemory", Message: "Node didn't have enough resource: memory, requested: 2147483648, used: 0, capacity: 1073741824",
 		}},
+		{"more memory than can be counted", newPod(func(p *corev1.Pod) {
+			asks("memory", "8Ei")(p)
+			p.Spec.Containers = append(p.Spec.Containers, p.Spec.Containers[0])
+		}), node, nil, &pod.Rejection{
+			Reason: "OutOfmemory", Message: "Node didn't have enough resource: memory, requested: 4503599627370496, used: 0, capacity: 1073741824",
+		}},
 		{"an extended resource", newPod(asks("example.com/card", "2")), node, nil, &pod.Rejection{
 			Reason: "OutOfexample.com/card", Message: "Node didn't have enough resource: example.com/card, requested: 2, used: 0, capacity: 1",
 		}},

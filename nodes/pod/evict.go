@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"headway.dev/manifests/model/podspec"
 )
 
 // ReasonEvicted is the reason of an evicted pod, and of its event.
@@ -80,7 +82,7 @@ func OverStorage(p *corev1.Pod, used Storage) string {
 			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit)
 		}
 	}
-	if limit, ok := storageLimit(p); ok && used.total() > limit.Value() {
+	if limit, ok := storageLimit(p); ok && used.total() > podspec.Whole(limit) {
 		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", &limit)
 	}
 	for _, c := range p.Spec.Containers {
@@ -117,7 +119,7 @@ func RankForDisk(pods []Candidate, what corev1.ResourceName) []Candidate {
 
 func storageRequest(p *corev1.Pod, what corev1.ResourceName) int64 {
 	request := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})[what] // nobody requests inodes
-	return request.Value()
+	return podspec.Whole(request)
 }
 
 func priority(p *corev1.Pod) int32 {
@@ -140,7 +142,7 @@ func LowDisk(c Candidate, what corev1.ResourceName, threshold, available *resour
 	}
 	for _, container := range c.Pod.Spec.Containers {
 		request := container.Resources.Requests[corev1.ResourceEphemeralStorage]
-		if used := c.Used.Containers[container.Name]; used > request.Value() {
+		if used := c.Used.Containers[container.Name]; used > podspec.Whole(request) {
 			fmt.Fprintf(&b, "Container %s was using %s, request is %s, has larger consumption of %s. ",
 				container.Name, kib(used), &request, corev1.ResourceEphemeralStorage)
 		}

@@ -6,6 +6,7 @@ import (
 	"k8s.io/component-helpers/resource"
 	"k8s.io/kubectl/pkg/util/qos"
 
+	"headway.dev/manifests/model/podspec"
 	"headway.dev/nodes/runtime"
 )
 
@@ -20,11 +21,11 @@ const (
 // values, as the kubelet does. One without a limit can have all that its pod can.
 func ContainerResources(p *corev1.Pod, c *corev1.Container) runtime.Resources {
 	limit := limitsOf(p, c)
-	request := c.Resources.Requests.Cpu().MilliValue()
+	request := podspec.Milli(*c.Resources.Requests.Cpu())
 	if _, ok := c.Resources.Requests[corev1.ResourceCPU]; !ok {
-		request = limit.Cpu().MilliValue()
+		request = podspec.Milli(*limit.Cpu())
 	}
-	return limits(request, limit.Cpu().MilliValue(), limit.Memory().Value())
+	return limits(request, podspec.Milli(*limit.Cpu()), podspec.Whole(*limit.Memory()))
 }
 
 // limitsOf are the limits of a container, or those of its pod where it has none.
@@ -73,22 +74,22 @@ func Resources(p *corev1.Pod) runtime.Resources {
 	bounds := resource.PodLimits(p, resource.PodResourcesOptions{})
 	var cpu, memory int64
 	if all[corev1.ResourceCPU] {
-		cpu = bounds.Cpu().MilliValue()
+		cpu = podspec.Milli(*bounds.Cpu())
 	}
 	if all[corev1.ResourceMemory] {
-		memory = bounds.Memory().Value()
+		memory = podspec.Whole(*bounds.Memory())
 	}
-	return limits(requests.Cpu().MilliValue(), cpu, memory)
+	return limits(podspec.Milli(*requests.Cpu()), cpu, memory)
 }
 
 // MemoryVolumeBytes returns the size of an emptyDir in memory: the smallest of
 // its own limit, the pod's, and what the node gives to all pods, as in the
 // kubelet. Zero leaves it to the kernel.
 func MemoryVolumeBytes(p *corev1.Pod, sizeLimit *apiresource.Quantity, allocatable corev1.ResourceList) int64 {
-	size := allocatable.Memory().Value()
+	size := podspec.Whole(*allocatable.Memory())
 	bounds := []int64{Resources(p).MemoryBytes}
 	if sizeLimit != nil {
-		bounds = append(bounds, sizeLimit.Value())
+		bounds = append(bounds, podspec.Whole(*sizeLimit))
 	}
 	for _, bound := range bounds {
 		if bound > 0 && (size == 0 || bound < size) {
@@ -105,7 +106,7 @@ func limits(requestMilli, limitMilli, memory int64) runtime.Resources {
 	}
 	if limitMilli > 0 {
 		r.CPUPeriod = quotaPeriod
-		r.CPUQuota = max(limitMilli*quotaPeriod/1000, minQuota)
+		r.CPUQuota = max(limitMilli*(quotaPeriod/1000), minQuota)
 	}
 	return r
 }
@@ -128,7 +129,7 @@ func OOMScoreAdj(p *corev1.Pod, c *corev1.Container, memoryCapacity int64) int {
 	if memoryCapacity <= 0 {
 		return 999
 	}
-	score := 1000 - int(1000*(c.Resources.Requests.Memory().Value()+unclaimed(p))/memoryCapacity)
+	score := 1000 - int(1000*(podspec.Whole(*c.Resources.Requests.Memory())+unclaimed(p))/memoryCapacity)
 	return min(max(score, 1000+guaranteed), 999)
 }
 
@@ -139,5 +140,5 @@ func unclaimed(p *corev1.Pod) int64 {
 		return 0
 	}
 	claimed := resource.AggregateContainerRequests(p, resource.PodResourcesOptions{})
-	return (p.Spec.Resources.Requests.Memory().Value() - claimed.Memory().Value()) / int64(len(p.Spec.Containers)+len(p.Spec.InitContainers))
+	return (podspec.Whole(*p.Spec.Resources.Requests.Memory()) - podspec.Whole(*claimed.Memory())) / int64(len(p.Spec.Containers)+len(p.Spec.InitContainers))
 }

@@ -16,6 +16,7 @@ import (
 	chain "headway.dev/engine/admission"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/podspec"
 )
 
 // resize is the subresource of pods by which they are given more or less.
@@ -82,10 +83,10 @@ func (p podResize) Validate(ctx context.Context, attrs admission.Attributes, _ a
 func beyond(pod *corev1.Pod, node *corev1.Node) string {
 	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{})
 	var parts []string
-	if asked, has := requests.Cpu().MilliValue(), node.Status.Allocatable.Cpu().MilliValue(); asked > has {
+	if asked, has := podspec.Milli(*requests.Cpu()), podspec.Milli(*node.Status.Allocatable.Cpu()); asked > has {
 		parts = append(parts, fmt.Sprintf("cpu, requested: %d, allocatable: %d", asked, has))
 	}
-	if asked, has := requests.Memory().Value(), node.Status.Allocatable.Memory().Value(); asked > has {
+	if asked, has := podspec.Whole(*requests.Memory()), podspec.Whole(*node.Status.Allocatable.Memory()); asked > has {
 		parts = append(parts, fmt.Sprintf("memory, requested: %d, allocatable: %d", asked, has))
 	}
 	return strings.Join(parts, "; ")

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/manifests/model/podspec"
 )
 
 // summary is the part of a node's /stats/summary that matters here.
@@ -154,7 +156,7 @@ func pretended(pod *corev1.Pod, now time.Time) map[string]usage {
 		requests := c.Resources.Requests
 		containers[c.Name] = usage{
 			at: now, window: interval,
-			nanocore: uint64(max(requests.Cpu().MilliValue(), 0)) * 1e6, bytes: uint64(max(requests.Memory().Value(), 0)),
+			nanocore: uint64(max(podspec.Milli(*requests.Cpu()), 0)) * 1e6, bytes: uint64(max(podspec.Whole(*requests.Memory()), 0)),
 		}
 	}
 	return containers

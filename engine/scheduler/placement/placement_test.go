@@ -98,6 +98,13 @@ func TestFilter(t *testing.T) {
 	for i := range 5 {
 		full = append(full, pod(fmt.Sprintf("full-%d", i), on("a")))
 	}
+	// The sum of two containers can be more than their amounts can be.
+	twice := func(memory string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			requests("1m", memory)(p)
+			p.Spec.Containers = append(p.Spec.Containers, p.Spec.Containers[0])
+		}
+	}
 	for _, tc := range []struct {
 		name  string
 		state []any
@@ -122,6 +129,9 @@ func TestFilter(t *testing.T) {
 		{"more than the node has", []any{node("a")}, pod("p", requests("5", "1Gi")), []string{"Insufficient cpu"}, true},
 		{"ephemeral storage", []any{node("a")}, pod("p", request("ephemeral-storage", "11Gi")), []string{"Insufficient ephemeral-storage"}, true},
 		{"extended resource", []any{node("a")}, pod("p", request("example.com/gpu", "1")), []string{"Insufficient example.com/gpu"}, true},
+		{"more than an int64 holds", []any{node("a")}, pod("p", twice("8Ei")), []string{"Insufficient memory"}, true},
+		{"more thousandths than an int64 holds", []any{node("a")}, pod("p", requests("9223372036854775807", "1Gi")), []string{"Insufficient cpu"}, true},
+		{"beside a pod that asks for more than an int64 holds", []any{node("a"), pod("q", on("a"), twice("8Ei")), pod("r", on("a"), twice("8Ei"))}, pod("p", requests("1", "1Gi")), []string{"Insufficient memory"}, false},
 		{"too many pods", full, pod("p"), []string{"Too many pods"}, false},
 		{"ended pods take nothing", []any{node("a"), pod("q", on("a"), requests("4", "8Gi"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}, pod("p", requests("4", "8Gi")), nil, false},
 		{"does not stand in its own way", []any{node("a"), pod("p", on("a"), requests("4", "8Gi"), hostPort(80))}, pod("p", on("a"), requests("4", "8Gi"), hostPort(80)), nil, false},

@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
+
+	"headway.dev/manifests/model/podspec"
 )
 
 // unasked is what a container that requests nothing is scored as, so that such
@@ -27,14 +29,14 @@ func resourcesOf(list corev1.ResourceList) resources {
 	for name, q := range list {
 		switch name {
 		case corev1.ResourceCPU:
-			r.milliCPU = q.MilliValue()
+			r.milliCPU = podspec.Milli(q)
 		case corev1.ResourceMemory:
-			r.memory = q.Value()
+			r.memory = podspec.Whole(q)
 		case corev1.ResourceEphemeralStorage:
-			r.ephemeral = q.Value()
+			r.ephemeral = podspec.Whole(q)
 		case corev1.ResourcePods:
 		default:
-			if v := q.Value(); v != 0 {
+			if v := podspec.Whole(q); v != 0 {
 				if r.others == nil {
 					r.others = map[corev1.ResourceName]int64{}
 				}

@@ -227,3 +227,27 @@ func isExtended(name corev1.ResourceName) bool {
 	// A quota names it so.
 	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
+
+// mostAmount is the highest amount that is counted with: more than a machine has, and so
+// much less than an int64 holds that those of a node's pods can be added.
+const mostAmount = 1 << 52
+
+var mostWhole, mostMilli = resource.MustParse("4503599627370496"), resource.MustParse("4503599627370496m")
+
+// Whole is an amount in whole units, rounded up, as far as it is counted. What a Quantity
+// says of amounts that an int64 does not hold, as sums of containers may be, is anything:
+// zero, or less.
+func Whole(q resource.Quantity) int64 {
+	if q.Cmp(mostWhole) > 0 {
+		return mostAmount
+	}
+	return q.Value()
+}
+
+// Milli is Whole in thousandths.
+func Milli(q resource.Quantity) int64 {
+	if q.Cmp(mostMilli) > 0 {
+		return mostAmount
+	}
+	return q.MilliValue()
+}
