@@ -324,3 +324,37 @@ func TestAutoscalingOfCustomResources(t *testing.T) {
 		return err == nil && n == 3
 	})
 }
+
+// Two autoscalers with bounds that exclude each other, and one that scales the ReplicaSet of
+// a Deployment, never come to an end. They take turns once in a while, and not as fast as
+// the store writes.
+func TestAutoscalersThatFight(t *testing.T) {
+	l := &load{queue: -1}
+	c := start(t, 1, func(cfg *controllers.Config) {
+		cfg.Metrics, cfg.AutoscalerSync, cfg.NodeGrace = l, time.Hour, 24*time.Hour
+	})
+	bounded := func(name, kind, target string, n int32) change.Change {
+		a := autoscalerOf(kind, "apps/v1", name)
+		a.Spec.ScaleTargetRef.Name, a.Spec.MinReplicas, a.Spec.MaxReplicas = target, &n, n
+		return change.Create(a, time.Now())
+	}
+	scaled := func(name string) func() bool {
+		return func() bool { return c.autoscaler(name).Status.LastScaleTime != nil }
+	}
+	c.commit(change.Create(newDeployment("two", 1), time.Now()), bounded("less", "Deployment", "two", 2), bounded("more", "Deployment", "two", 3), change.Create(newDeployment("above", 1), time.Now()))
+	c.eventually("the one does its work", scaled("less"))
+	c.eventually("so does the other", scaled("more"))
+	c.eventually("there is a ReplicaSet", func() bool { return c.newest(c.deployment("above")) != nil })
+	set := c.newest(c.deployment("above")).Name
+	c.commit(bounded("below", "ReplicaSet", set, 2))
+	c.eventually("it does its work", scaled("below"))
+	// While another one is served from the beginning to the end, they keep quiet.
+	c.commit(change.Create(newDeployment("witness", 1), time.Now()), bounded("witness", "Deployment", "witness", 4))
+	c.eventually("the witness is scaled", func() bool { return *c.deployment("witness").Spec.Replicas == 4 && c.rolledOut("witness") })
+	if n := c.deployment("two").Generation; n > 6 {
+		t.Errorf("two autoscalers changed the Deployment %d times", n-1)
+	}
+	if n := c.newest(c.deployment("above")).Generation; n > 8 {
+		t.Errorf("an autoscaler and the Deployment changed the ReplicaSet %d times", n-1)
+	}
+}

@@ -40,6 +40,8 @@ type controller struct {
 	// histories and selectors are of the autoscalers that were looked at.
 	histories map[object.Key]*History
 	selectors map[object.Key]labels.Selector
+	// scaledAt is when each of them scaled its target last.
+	scaledAt map[object.Key]time.Time
 }
 
 // New makes the controller, which looks at each autoscaler as often as every says
@@ -48,7 +50,7 @@ func New(env control.Env, metrics Metrics, every time.Duration) control.Controll
 	c := &controller{
 		Env: env, metrics: metrics, every: cmp.Or(every, sync15),
 		targets:   env.Feed.Index("autoscalers by target", byTarget, control.HorizontalPodAutoscaler),
-		histories: map[object.Key]*History{}, selectors: map[object.Key]labels.Selector{},
+		histories: map[object.Key]*History{}, selectors: map[object.Key]labels.Selector{}, scaledAt: map[object.Key]time.Time{},
 	}
 	return control.Controller{Name: "horizontal-pod-autoscaler-controller", Workers: 5, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -81,7 +83,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	n, yes := c.scaled(ev)
 	for _, obj := range c.targets.Get(ev.Key.String()) {
 		a, ok := obj.(*autoscalingv2.HorizontalPodAutoscaler)
-		if ok && (ev.Type == object.Deleted || yes && a.Status.DesiredReplicas != n) {
+		if ok && (ev.Type == object.Deleted || yes && a.Status.DesiredReplicas != n && !c.hasJustScaled(object.KeyOf(control.HorizontalPodAutoscaler, a))) {
 			add(object.KeyOf(control.HorizontalPodAutoscaler, a))
 		}
 	}
@@ -119,7 +121,29 @@ func (c *controller) forget(key object.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.histories, key)
+	delete(c.scaledAt, key)
 	delete(c.selectors, key)
+}
+
+// hasJustScaled reports whether an autoscaler has scaled its target since it was due last.
+// Who sets another number then may answer every write of the autoscaler: another one, or
+// the Deployment of a ReplicaSet. They take turns as often as autoscalers are looked at,
+// and not as fast as they can.
+func (c *controller) hasJustScaled(key object.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.scaledAt[key]
+	return ok && c.Now().Sub(at).Abs() < c.every
+}
+
+func (c *controller) markScaled(key object.Key, scaled bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if scaled {
+		c.scaledAt[key] = c.Now()
+	} else {
+		delete(c.scaledAt, key)
+	}
 }
 
 // history is that of one autoscaler, at which one worker looks at a time.
@@ -178,7 +202,9 @@ func (c *controller) scale(ctx context.Context, a *autoscalingv2.HorizontalPodAu
 		}
 	}
 	if desired != current {
+		c.markScaled(key, true) // before others hear of it
 		if err := c.rescale(ctx, target, desired); err != nil {
+			c.markScaled(key, false)
 			c.Events.Warning(source, a, "FailedRescale", "New size: %d; reason: %s; error: %v", desired, why, err)
 			is.set(autoscalingv2.AbleToScale, false, "FailedUpdateScale", fmt.Sprintf("the HPA controller was unable to update the target scale: %v", err))
 			return err
