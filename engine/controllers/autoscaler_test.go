@@ -344,7 +344,7 @@ func TestAutoscalersThatFight(t *testing.T) {
 	c.commit(change.Create(newDeployment("two", 1), time.Now()), bounded("less", "Deployment", "two", 2), bounded("more", "Deployment", "two", 3), change.Create(newDeployment("above", 1), time.Now()))
 	c.eventually("the one does its work", scaled("less"))
 	c.eventually("so does the other", scaled("more"))
-	c.eventually("there is a ReplicaSet", func() bool { return c.newest(c.deployment("above")) != nil })
+	c.eventually("there is a ReplicaSet", func() bool { return c.rolledOut("above") })
 	set := c.newest(c.deployment("above")).Name
 	c.commit(bounded("below", "ReplicaSet", set, 2))
 	c.eventually("it does its work", scaled("below"))

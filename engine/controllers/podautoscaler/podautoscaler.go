@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
@@ -83,7 +84,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	n, yes := c.scaled(ev)
 	for _, obj := range c.targets.Get(ev.Key.String()) {
 		a, ok := obj.(*autoscalingv2.HorizontalPodAutoscaler)
-		if ok && (ev.Type == object.Deleted || yes && a.Status.DesiredReplicas != n && !c.hasJustScaled(object.KeyOf(control.HorizontalPodAutoscaler, a))) {
+		if ok && (ev.Type == object.Deleted || yes && a.Status.DesiredReplicas != n) {
 			add(object.KeyOf(control.HorizontalPodAutoscaler, a))
 		}
 	}
@@ -94,6 +95,9 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	if a == nil || a.DeletionTimestamp != nil {
 		c.forget(key)
 		return 0, nil
+	}
+	if left := c.rests(key); left > 0 && ptr.Deref(a.Status.ObservedGeneration, 0) == a.Generation {
+		return left, nil
 	}
 	h := c.history(key)
 	status := a.Status.DeepCopy()
@@ -111,6 +115,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	})
 	same := func(current object.Object) bool { return current.GetUID() == a.UID }
 	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{control.Guarded(write, same)}}); err != nil {
+		c.markScaled(key, false)
 		c.Events.Warning(source, a, "FailedUpdateStatus", "%v", err)
 		return 0, fmt.Errorf("write the status of %s: %w", key, err)
 	}
@@ -125,17 +130,22 @@ func (c *controller) forget(key object.Key) {
 	delete(c.selectors, key)
 }
 
-// hasJustScaled reports whether an autoscaler has scaled its target since it was due last.
-// Who sets another number then may answer every write of the autoscaler: another one, or
-// the Deployment of a ReplicaSet. They take turns as often as autoscalers are looked at,
-// and not as fast as they can.
-func (c *controller) hasJustScaled(key object.Key) bool {
+// rests is how long an autoscaler that has scaled its target leaves it alone. Who sets
+// another number then may answer every write of the autoscaler: another one, or the
+// Deployment of a ReplicaSet. They take turns as often as autoscalers are looked at, and
+// not as fast as they can.
+func (c *controller) rests(key object.Key) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at, ok := c.scaledAt[key]
-	return ok && c.Now().Sub(at).Abs() < c.every
+	at, scaled := c.scaledAt[key]
+	if since := c.Now().Sub(at); scaled && since >= 0 && since < c.every {
+		return c.every - since
+	}
+	delete(c.scaledAt, key)
+	return 0
 }
 
+// markScaled notes that an autoscaler has just scaled its target, or that it has not.
 func (c *controller) markScaled(key object.Key, scaled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,7 +212,7 @@ func (c *controller) scale(ctx context.Context, a *autoscalingv2.HorizontalPodAu
 		}
 	}
 	if desired != current {
-		c.markScaled(key, true) // before others hear of it
+		c.markScaled(key, true)
 		if err := c.rescale(ctx, target, desired); err != nil {
 			c.markScaled(key, false)
 			c.Events.Warning(source, a, "FailedRescale", "New size: %d; reason: %s; error: %v", desired, why, err)
