@@ -2,6 +2,7 @@ package deployment_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand"
 	"slices"
 	"strings"
@@ -185,6 +186,20 @@ func TestRollingUpdateBounds(t *testing.T) {
 			}
 		}
 		w.settle(t)
+	}
+}
+
+// TestHugeSurge: a surge that leaves what a number of replicas can be is as much as there
+// is left.
+func TestHugeSurge(t *testing.T) {
+	for _, surge := range []intstr.IntOrString{intstr.FromString("25%"), intstr.FromString("90000000000%"), intstr.FromString("70000000000%"), intstr.FromInt32(math.MaxInt32)} {
+		for _, n := range []int32{3, math.MaxInt32} {
+			w := newWorld(n, surge, intstr.FromInt32(0))
+			w.decide()
+			if got := *w.sets[0].Spec.Replicas; got != n {
+				t.Errorf("with maxSurge %s, a new Deployment of %d has a set of %d", surge.String(), n, got)
+			}
+		}
 	}
 }
 

@@ -85,7 +85,8 @@ func limits(d *appsv1.Deployment) (surge, unavailable int32) {
 	if up == 0 && down == 0 {
 		down = 1
 	}
-	return int32(up), int32(min(down, n))
+	// With the surge there are still no more than can be counted.
+	return int32(min(up, math.MaxInt32-n)), int32(min(down, n))
 }
 
 // templateEqual compares pod templates but for the hash label, which only the

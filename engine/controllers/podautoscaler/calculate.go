@@ -121,14 +121,14 @@ func (c Calculator) Utilization(metrics map[string]PodMetric, resource corev1.Re
 		if of == 0 {
 			return 0, 0, 0, errors.New("no metrics returned matched known pods")
 		}
-		percent = int32(used * 100 / of)
+		percent = int32(min(multiplied(used, 100, of), math.MaxInt32))
 		return float64(percent) / float64(target), percent, used / n, nil
 	}
 	ratio, percent, average, err := usage()
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	replicas, err = c.propose(metrics, g, ratio, func(pod string) int64 { return requests[pod] * max(100, int64(target)) / 100 }, func() (float64, error) {
+	replicas, err = c.propose(metrics, g, ratio, func(pod string) int64 { return multiplied(requests[pod], max(100, int64(target)), 100) }, func() (float64, error) {
 		ratio, _, _, err := usage()
 		return ratio, err
 	})
@@ -230,6 +230,15 @@ func (c Calculator) PerPod(value, target int64) (replicas int32, average int64) 
 		return replicas, value
 	}
 	return replicas, int64(math.Ceil(float64(value) / float64(c.Present)))
+}
+
+// multiplied is n*by/of of numbers that are not negative, as near to that as an int64
+// comes: a pod may use any multiple of what it requests.
+func multiplied(n, by, of int64) int64 {
+	if n <= math.MaxInt64/by {
+		return n * by / of
+	}
+	return int64(min(float64(n)*float64(by)/float64(of), 1<<62))
 }
 
 // ceil rounds up, within what a number of replicas can be.

@@ -105,6 +105,8 @@ func TestUtilization(t *testing.T) {
 		"unready in the beginning does not count": {pods(nil, nil, edits{young(40 * time.Second), unready}), []int64{1000, 1000, 9000}, 50, 4, 100, ""},
 		"unready later counts":                    {pods(nil, nil, edits{unready}), []int64{1000, 1000, 1000}, 50, 6, 100, ""},
 		"never ready does not count":              {pods(nil, nil, edits{neverReady}), []int64{1000, 1000, 9000}, 50, 4, 100, ""},
+		"uses a million times what it requests":   {pods(nil), []int64{1 << 50}, 50, 42949673, math.MaxInt32, ""},
+		"uses more than can be multiplied":        {pods(nil), []int64{1 << 62}, 50, 42949673, math.MaxInt32, ""},
 		"no request":                              {pods(nil, edits{unasked}), []int64{1, 1}, 50, 0, 0, "missing request for cpu in container main of Pod p1"},
 		"no pods":                                 {nil, []int64{1}, 50, 0, 0, "no pods returned by selector while calculating replica count"},
 		"no figures":                              {three, nil, 50, 0, 0, "did not receive metrics for targeted pods (pods might be unready)"},
