@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"pgregory.net/rapid"
 )
 
@@ -306,7 +307,7 @@ func TestNewPod(t *testing.T) {
 	if want := map[string]string{"app": "log", "controller-revision-hash": "abc", "pod-template-generation": "3"}; !cmp.Equal(pod.Labels, want) {
 		t.Errorf("labels = %v, want %v", pod.Labels, want)
 	}
-	if len(pod.Name) != 64 || pod.Finalizers[0] != "a/b" || !metav1.IsControlledBy(pod, ds) || pod.Namespace != "shop" {
+	if len(pod.Name) != 63 || pod.Finalizers[0] != "a/b" || !metav1.IsControlledBy(pod, ds) || pod.Namespace != "shop" {
 		t.Errorf("metadata = %+v", pod.ObjectMeta)
 	}
 	affinity := pod.Spec.Affinity.NodeAffinity
@@ -319,5 +320,18 @@ func TestNewPod(t *testing.T) {
 	}
 	if len(ds.Spec.Template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms) != 2 {
 		t.Error("the template has changed")
+	}
+}
+
+// TestNamesOfPods: wherever a set's name is cut off, the names of its pods are valid.
+func TestNamesOfPods(t *testing.T) {
+	for length := 2; length <= 100; length++ {
+		for _, name := range []string{strings.Repeat("a", length), strings.Repeat("a.", length)[:length-1] + "a", strings.Repeat("a.", length)[1:length-1] + "a"} {
+			ds := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: strings.TrimLeft(name, ".")}}
+			got := newPod(ds, "abc", "n1").Name
+			if wrong := validation.IsDNS1123Subdomain(got); len(wrong) > 0 || len(got) > validation.DNS1123LabelMaxLength {
+				t.Errorf("a pod of %s is %s (%d characters): %v", ds.Name, got, len(got), wrong)
+			}
+		}
 	}
 }

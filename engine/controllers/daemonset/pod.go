@@ -10,13 +10,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/rand"
 )
 
-// maxBase is what a generated name leaves for the set's name.
+// maxBase is what a generated name leaves for the set's name and a hyphen.
 const maxBase = 58
 
 // newPod makes the pod of a node, which the scheduler may bind to no other.
 func newPod(ds *appsv1.DaemonSet, hash, node string) *corev1.Pod {
 	template := ds.Spec.Template.DeepCopy()
-	base := ds.Name[:min(len(ds.Name), maxBase)] + "-"
+	// What is cut off may leave a dot at the end, which a hyphen could not follow.
+	base := ds.Name + "-"
+	base = base[:min(len(base), maxBase)]
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: ds.Namespace, Name: base + rand.String(5), GenerateName: ds.Name + "-",

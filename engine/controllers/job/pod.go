@@ -3,6 +3,7 @@ package job
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -67,7 +68,10 @@ func indexed(j *batchv1.Job, pod *corev1.Pod, c Creation) {
 }
 
 func base(name, end string) string {
-	return name[:min(len(name), maxBase-len(end))] + end
+	if most := maxBase - len(end); len(name) > most {
+		name = strings.TrimRight(name[:most], ".-") // end begins with a hyphen, which no dot comes before
+	}
+	return name + end
 }
 
 func reference(j *batchv1.Job) metav1.OwnerReference {
