@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"syncer/preview":  {"rollout", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
-	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},
+	"engine/api":      {"stack", "fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},
 	"engine/controllers": {
 		"control",
 		"history",

@@ -15,6 +15,7 @@ import (
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/endpoints/responsewriter"
 
+	"headway.dev/engine/api/stack"
 	"headway.dev/manifests/guard"
 )
 
@@ -50,6 +51,7 @@ func WithDeadlines(next http.Handler, long genericapirequest.LongRunningRequestC
 		go func() {
 			defer running(-1)
 			ended <- guard.Call(ctx, "serve "+r.Method+" "+r.URL.Path, func() error {
+				stack.Grow()
 				return serveOrAbort(next, responsewriter.WrapForHTTP1Or2(answer), request)
 			})
 		}()

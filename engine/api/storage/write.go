@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
 
+	"headway.dev/engine/api/stack"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
@@ -182,6 +183,7 @@ func (s *Storage) Delete(ctx context.Context, path string, out runtime.Object, p
 func (s *Storage) GuaranteedUpdate(ctx context.Context, path string, out runtime.Object, ignoreNotFound bool,
 	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, cached runtime.Object,
 ) error {
+	stack.Grow() // the library updates in a goroutine of its own
 	a, err := s.begin(path, cached)
 	if err != nil {
 		return err
