@@ -6,20 +6,40 @@ import (
 	"reflect"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kubectl/pkg/util/deployment"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
 
+// stands reports whether what was found out of a live state holds of another: they
+// differ in nothing that a manifest can set, or in the number that the controller of
+// Deployments gives each. That is nothing to a manifest that does not have it, unless
+// somebody else has set it.
+func (m memo) stands(live object.Object) bool {
+	if SameButStatus(m.live, live) {
+		return true
+	}
+	if _, ok := live.(*appsv1.Deployment); !ok || m.want == nil || m.live == nil {
+		return false
+	}
+	_, declared := m.want.GetAnnotations()[deployment.RevisionAnnotation]
+	return !declared && sameBut(deployment.RevisionAnnotation, m.live, live) && sameOwnership(m.live, live)
+}
+
 // SameButStatus reports whether two stored states of an object differ in
 // nothing that a manifest can set.
-func SameButStatus(a, b object.Object) bool {
+func SameButStatus(a, b object.Object) bool { return sameBut("", a, b) }
+
+// sameBut is SameButStatus, whatever they have as an annotation.
+func sameBut(annotation string, a, b object.Object) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
 	}
@@ -28,7 +48,7 @@ func SameButStatus(a, b object.Object) bool {
 	}
 	if a.GetUID() != b.GetUID() || (a.GetDeletionTimestamp() == nil) != (b.GetDeletionTimestamp() == nil) ||
 		!equality.Semantic.DeepEqual(a.GetLabels(), b.GetLabels()) ||
-		!equality.Semantic.DeepEqual(a.GetAnnotations(), b.GetAnnotations()) ||
+		!within(a.GetAnnotations(), b.GetAnnotations(), annotation) || !within(b.GetAnnotations(), a.GetAnnotations(), annotation) ||
 		!equality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences()) ||
 		!equality.Semantic.DeepEqual(a.GetFinalizers(), b.GetFinalizers()) {
 		return false
@@ -48,6 +68,16 @@ func SameButStatus(a, b object.Object) bool {
 			continue
 		}
 		if !equality.Semantic.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports whether another map has all that one has but for a key.
+func within(other, one map[string]string, but string) bool {
+	for key, value := range one {
+		if is, ok := other[key]; key != but && (!ok || is != value) {
 			return false
 		}
 	}

@@ -242,7 +242,7 @@ func (p *Planner) Drifted(key object.Key, live object.Object) bool {
 	p.mu.Lock()
 	m, ok := p.memo[key]
 	p.mu.Unlock()
-	return !ok || !SameButStatus(m.live, live)
+	return !ok || !m.stands(live)
 }
 
 // Wants reports whether the last plan declared the key, or there was none yet.
@@ -359,7 +359,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 		}
 	}
 	m, before := p.memo[key]
-	before = before && live != nil && m.want == item.Object && m.kind == defined && SameButStatus(m.live, live)
+	before = before && live != nil && m.want == item.Object && m.kind == defined && m.stands(live)
 	if before && !m.admitted {
 		if m.live != live {
 			m.live = live

@@ -247,6 +247,55 @@ func BenchmarkPlan(b *testing.B) {
 
 // A fork knows what its planner does; what it finds out, its planner does not
 // take for done.
+// The number that their controller gives Deployments is no drift, and nothing is
+// compared for it, unless the manifest has it, or somebody else has set it.
+func TestRevisionOfDeployments(t *testing.T) {
+	const annotation = "deployment.kubernetes.io/revision"
+	numbered := strings.Replace(deploy, "name: web,", "name: web, annotations: {"+annotation+": \"1\"},", 1)
+	number := func(d *appsv1.Deployment) { metav1.SetMetaDataAnnotation(&d.ObjectMeta, annotation, "2") }
+	for name, tt := range map[string]struct {
+		manifest string
+		edit     func(*appsv1.Deployment)
+		drifted  bool
+		want     string
+	}{
+		"of the controller": {deploy, number, false, "Unchanged Deployment/web"},
+		"and another": {deploy, func(d *appsv1.Deployment) {
+			number(d)
+			metav1.SetMetaDataAnnotation(&d.ObjectMeta, "note", "x")
+		}, true, "Unchanged Deployment/web"},
+		"and another field": {deploy, func(d *appsv1.Deployment) {
+			number(d)
+			d.Spec.Template.Spec.Containers[0].Image = "web:2"
+		}, true, "Update Deployment/web spec.template.spec.containers[name=web].image:web:2>web:1 restart"},
+		"by hand": {deploy, func(d *appsv1.Deployment) {
+			number(d)
+			d.ManagedFields = append(d.ManagedFields, by("kubectl-annotate", "", "apps/v1", `{"f:metadata":{"f:annotations":{"f:deployment.kubernetes.io/revision":{}}}}`))
+		}, true, "Update Deployment/web metadata.annotations[deployment.kubernetes.io/revision]:2><nil>"},
+		"in the manifest": {numbered, number, true, "Update Deployment/web metadata.annotations[deployment.kubernetes.io/revision]:2>1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := items(t, namespace, tt.manifest)
+			s, p := memstore.New(), plan.New(nil)
+			carryOut(t, s, p.Plan(t.Context(), input(list), s))
+			p.Plan(t.Context(), input(list), s) // it knows what is stored
+			key := object.Key{GroupKind: schema.GroupKind{Group: "apps", Kind: "Deployment"}, Namespace: "web", Name: "web"}
+			if p.Drifted(key, s.Get(key)) {
+				t.Error("it has drifted before it is edited")
+			}
+			edit(t, s, "Deployment", "web", tt.edit)
+			if got := p.Drifted(key, s.Get(key)); got != tt.drifted {
+				t.Errorf("it has drifted: %t, want %t", got, tt.drifted)
+			}
+			res := p.Plan(t.Context(), input(list), s)
+			want(t, res, "Unchanged Namespace/web", tt.want)
+			if compared := res.Compared > 0; compared != tt.drifted {
+				t.Errorf("%d objects are compared", res.Compared)
+			}
+		})
+	}
+}
+
 func TestFork(t *testing.T) {
 	list := items(t, namespace, config)
 	s, p, _ := setUp(t)
