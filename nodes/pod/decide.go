@@ -125,7 +125,8 @@ type decision struct {
 	Input
 	init, main, ephemeral []*view
 	plan                  Plan
-	expired               bool // activeDeadlineSeconds has passed
+	given                 *runtime.Resources // of the whole pod, once they are asked for
+	expired               bool               // activeDeadlineSeconds has passed
 }
 
 // Decide says what has to happen to a pod. The order is:

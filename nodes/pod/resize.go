@@ -206,14 +206,22 @@ func withCompute(r, other corev1.ResourceRequirements) corev1.ResourceRequiremen
 // has is the CPU and memory that the newest attempt of a container has. Of one that an
 // older agent made it is what the API was told.
 func (v *view) has() (corev1.ResourceRequirements, bool) {
-	var r corev1.ResourceRequirements
-	if v.current != nil && json.Unmarshal([]byte(v.current.Labels[LabelResources]), &r) == nil {
-		return r, true
+	if v.labelled != nil {
+		return *v.labelled, true
 	}
 	if v.api != nil && v.api.Resources != nil && (v.current == nil || v.api.ContainerID == containerID(v.current.ID)) {
 		return *v.api.Resources, true
 	}
-	return r, false
+	return corev1.ResourceRequirements{}, false
+}
+
+// labelled is what LabelResources of a container says; nil if it has none.
+func labelled(c *runtime.Container) *corev1.ResourceRequirements {
+	var r corev1.ResourceRequirements
+	if json.Unmarshal([]byte(c.Labels[LabelResources]), &r) != nil {
+		return nil
+	}
+	return &r
 }
 
 // resources are what a container has, or will have when it is started.
@@ -250,15 +258,23 @@ func sameAmount(a, b corev1.ResourceList, name corev1.ResourceName) bool {
 // wantsRestart reports whether the container says that it is restarted when one of what
 // differs is resized.
 func (v *view) wantsRestart() bool {
-	names := v.differing()
 	return slices.ContainsFunc(v.spec.ResizePolicy, func(p corev1.ContainerResizePolicy) bool {
-		return p.RestartPolicy == corev1.RestartContainer && slices.Contains(names, p.ResourceName)
+		return p.RestartPolicy == corev1.RestartContainer && slices.Contains(v.differing(), p.ResourceName)
 	})
 }
 
 // restartsToResize reports whether a running container has to be stopped, to be
 // started with what it is given.
 func (v *view) restartsToResize() bool { return v.phase == running && v.wantsRestart() }
+
+// resources are those of the whole pod.
+func (d *decision) resources() runtime.Resources {
+	if d.given == nil {
+		r := Resources(d.Pod)
+		d.given = &r
+	}
+	return *d.given
+}
 
 // resizing reports whether something of the pod does not have yet what it is given.
 func (d report) resizing() bool {
@@ -271,7 +287,7 @@ func (d report) resizing() bool {
 		}
 	}
 	s := d.Observed.Sandbox
-	return s != nil && s.Ready && !sameLimits(s.Resources, Resources(d.Pod))
+	return s != nil && s.Ready && !sameLimits(s.Resources, d.resources())
 }
 
 // resize plans what is resized without a restart.
@@ -280,7 +296,7 @@ func (d *decision) resize() {
 	if s == nil || !s.Ready {
 		return
 	}
-	step := Resize{Pod: Resources(d.Pod)}
+	step := Resize{Pod: d.resources()}
 	for _, v := range d.all() {
 		if v.phase == running && len(v.differing()) > 0 {
 			step.Containers = append(step.Containers, runtime.Resize{

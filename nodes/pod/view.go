@@ -53,7 +53,9 @@ type view struct {
 	// attempt is the newest attempt's number, or that of the one to make.
 	attempt int
 	api     *corev1.ContainerStatus // nil if the API has none
-	lost    bool                    // the API knows an attempt of which the machine holds nothing
+	// labelled is the CPU and memory that current says it has; nil if it does not.
+	labelled *corev1.ResourceRequirements
+	lost     bool // the API knows an attempt of which the machine holds nothing
 }
 
 func (d *decision) all() []*view { return slices.Concat(d.init, d.main, d.ephemeral) }
@@ -94,6 +96,7 @@ func (d *decision) view(spec corev1.Container, isInit bool, statuses []corev1.Co
 		return v
 	}
 	v.current = &attempts[0]
+	v.labelled = labelled(v.current)
 	v.attempt = v.current.Attempt
 	if len(attempts) > 1 {
 		v.last = &attempts[1]
