@@ -80,15 +80,39 @@ func running(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil
 }
 
-// count counts the pods of the store of which something holds.
-func (s *server) count(holds func(*corev1.Pod) bool) int {
+// await waits, for ten minutes at most, until something holds of so many pods of the
+// store. It looks at each pod once, and then at each change: what it waits for is
+// measured.
+func (s *server) await(pods int, holds func(*corev1.Pod) bool) {
+	s.b.Helper()
+	ctx, cancel := context.WithTimeout(s.b.Context(), 10*time.Minute)
+	defer cancel()
+	kind := schema.GroupKind{Kind: "Pod"}
+	all := s.Cluster.Engine.Store().Snapshot(kind)
+	changes, err := s.Cluster.Engine.Store().Follow(all.Revision(), kind)
+	if err != nil {
+		s.b.Fatal(err)
+	}
 	n := 0
-	for _, o := range s.Cluster.Engine.Store().Snapshot(schema.GroupKind{Kind: "Pod"}).From("", "") {
+	for _, o := range all.From("", "") {
 		if holds(o.(*corev1.Pod)) {
 			n++
 		}
 	}
-	return n
+	for n != pods {
+		events, err := changes.Next(ctx)
+		if err != nil {
+			s.b.Fatalf("%d pods and not %d: %v\n%s", n, pods, err, s.syncs.all())
+		}
+		for _, e := range events {
+			if old, ok := e.Old.(*corev1.Pod); ok && holds(old) {
+				n--
+			}
+			if e.Type != object.Deleted && holds(e.Object.(*corev1.Pod)) {
+				n++
+			}
+		}
+	}
 }
 
 // deployments are files of Deployments of ten pods each.
@@ -122,9 +146,9 @@ func BenchmarkHollowCommit(b *testing.B) {
 				s.commit()
 				m := s.measure()
 				s.git("push", "-q", "origin", "main")
-				s.until(func() bool { return s.count(bound) == c.pods })
+				s.await(c.pods, bound)
 				b.ReportMetric(time.Since(m.start).Seconds(), "s-bound")
-				s.until(func() bool { return s.count(running) == c.pods })
+				s.await(c.pods, running)
 				m.report()
 			}
 		})
@@ -145,14 +169,15 @@ func BenchmarkHollowRoll(b *testing.B) {
 			s.write(deployments(pods, "web:1"))
 			s.commit()
 			s.git("push", "-q", "origin", "main")
-			s.until(func() bool { return s.count(running) == pods })
+			s.await(pods, running)
 			round++
 		}
 		s.write(deployments(pods, fmt.Sprintf("web:%d", round)))
 		s.commit()
 		m := s.measure()
 		s.git("push", "-q", "origin", "main")
-		s.until(func() bool { return s.count(image) == pods && s.count(func(*corev1.Pod) bool { return true }) == pods })
+		s.await(pods, image)
+		s.await(0, func(p *corev1.Pod) bool { return !image(p) })
 		m.report()
 	}
 }
@@ -168,7 +193,8 @@ func BenchmarkHollowOne(b *testing.B) {
 			s.write(deployments(n, "web:1"))
 			s.commit()
 			s.git("push", "-q", "origin", "main")
-			s.until(func() bool { return s.count(running) == n && s.applied(s.head()) })
+			s.await(n, running)
+			s.until(func() bool { return s.applied(s.head()) })
 			<-time.After(15 * time.Second) // what follows a commit is over
 			for b.Loop() {
 				const times = 20
@@ -180,7 +206,7 @@ func BenchmarkHollowOne(b *testing.B) {
 					if _, err := s.Cluster.Engine.Store().Commit(context.Background(), change.Tx{Changes: []change.Change{change.Delete(key, metav1.DeleteOptions{}, time.Now())}}); err != nil {
 						b.Fatal(err)
 					}
-					s.until(func() bool { return s.count(running) == n })
+					s.await(n, running)
 				}
 				cpu := usage(b).self - m.before.self
 				b.ReportMetric(time.Since(m.start).Seconds()*1000/times, "ms-replaced")
@@ -204,7 +230,7 @@ func BenchmarkHollowIdle(b *testing.B) {
 				s.write(deployments(c.pods, "web:1"))
 				s.commit()
 				s.git("push", "-q", "origin", "main")
-				s.until(func() bool { return s.count(running) == c.pods })
+				s.await(c.pods, running)
 			}
 			<-time.After(20 * time.Second)
 			for b.Loop() {

@@ -65,6 +65,7 @@ func startServer(b *testing.B, path string) *server {
 	s.Server = uptest.Start(b, s.bare, uptest.Options{Handler: s.syncs, Flags: func(up *up.Options) {
 		up.Out, up.Err, up.Path, up.Verbose = io.Discard, io.Discard, path, false
 		up.NodeName, up.CgroupRoot = "none", "none"
+		up.ClusterCIDR = "10.128.0.0/12" // the default has ranges for 256 nodes
 	}})
 	s.eventually("the first commit is applied", func() bool { return s.applied(s.head()) })
 	return s
