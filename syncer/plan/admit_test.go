@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -111,6 +112,24 @@ spec:
 	res := plan.New(nil).Plan(t.Context(), in, s)
 	want(t, res, "Unchanged Namespace/web", "Update PersistentVolumeClaim/web spec.resources.requests.storage:2Gi>1Gi",
 		"Update Pod/web spec.hostname:<nil>>other")
+	// What admission makes of all that Git asks for is no reason to make it anew.
+	stubborn := in
+	stubborn.Admit = func(next, live object.Object) (object.Object, bool) {
+		made, known := in.Admit(next, live)
+		switch obj := made.(type) {
+		case *corev1.Pod:
+			obj.Spec.Hostname = ""
+		case *corev1.PersistentVolumeClaim:
+			obj.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("2Gi")
+		}
+		return made, known
+	}
+	p := plan.New(nil)
+	for range 2 {
+		want(t, p.Plan(t.Context(), stubborn, s), "Unchanged Namespace/web", "Unchanged PersistentVolumeClaim/web", "Unchanged Pod/web")
+	}
+	stubborn.Admit = func(_, _ object.Object) (object.Object, bool) { return nil, false }
+	want(t, p.Plan(t.Context(), stubborn, s), "Unchanged Namespace/web", "Unchanged PersistentVolumeClaim/web", "Unchanged Pod/web")
 	for _, a := range res.Actions[1:] {
 		if pod, ok := a.Object.(*corev1.Pod); !a.Recreate || ok && (pod.Spec.NodeName != "" || len(pod.Spec.Tolerations) > 0) {
 			t.Errorf("%s is %+v, want what Git declares, made anew", a.Key, a)

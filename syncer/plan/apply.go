@@ -101,13 +101,14 @@ func (p *Planner) changes(in Input, live object.Object, next applied) (fields []
 		return in.Admit(next, live)
 	}
 	if next.recreate {
-		made := next.created(live)
+		made, known := next.created(live), true
 		if in.Admit != nil {
-			if admitted, _ := admit(made, nil); admitted != nil {
-				made = admitted
+			var anew object.Object
+			if anew, known = admit(made, nil); anew != nil {
+				made, admitted = anew, true
 			}
 		}
-		return next.differ(live, placed(made, live)), false, true
+		return next.differ(live, placed(made, live)), admitted, known
 	}
 	if fields = next.differ(live, next.object); len(fields) == 0 || in.Admit == nil {
 		return fields, false, true

@@ -411,9 +411,13 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	a.Object, a.Kind, a.Recreate, a.Part, a.Reason = next.object, next.kind, next.recreate, next.part, next.reason
 	if live == nil {
 		a.Type = Create
-	} else if a.Fields = fields; len(fields) > 0 || next.recreate {
+	} else if a.Fields = fields; len(fields) > 0 || next.recreate && !admitted {
 		a.Type = Update
 		a.Restart = restarts(a)
+	} else if next.recreate {
+		// Admission would make it again what it is: it was made anew for nothing, each time.
+		a.Object, a.Recreate, a.Reason = nil, false, ""
+		p.memo[key] = memo{want: item.Object, live: live, admitted: true, kind: defined}
 	} else if sameOwnership(live, next.object) {
 		a.Object = nil
 		p.memo[key] = memo{want: item.Object, live: live, admitted: admitted, kind: defined, note: a.Reason}
