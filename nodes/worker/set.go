@@ -131,13 +131,27 @@ func (s *Set) Stop() {
 	s.wg.Wait()
 }
 
-// Pod finds a pod of this node by name; if there are two, the one that is not
-// being deleted.
+// Pod finds a pod of this node by name. Where another has taken the place of one whose
+// containers still end, it is the one that the API has, and that is not being deleted.
 func (s *Set) Pod(namespace, name string) (*corev1.Pod, bool) {
 	var found *corev1.Pod
-	for _, p := range s.pods() {
-		if p.Namespace == namespace && p.Name == name && (found == nil || p.DeletionTimestamp == nil) {
-			found = p
+	best := 0
+	for _, w := range s.all() {
+		w.mu.Lock()
+		p, removed := w.pod, w.removed
+		w.mu.Unlock()
+		if p == nil || p.Namespace != namespace || p.Name != name {
+			continue
+		}
+		rank := 3
+		switch {
+		case removed:
+			rank = 1
+		case p.DeletionTimestamp != nil:
+			rank = 2
+		}
+		if rank > best {
+			found, best = p, rank
 		}
 	}
 	return found, found != nil
