@@ -47,9 +47,8 @@ func perIndex(limit int32) of {
 	}
 }
 
-func started(ago time.Duration) of {
-	return func(j *batchv1.Job) { j.Status.StartTime = new(metav1.NewTime(now.Add(-ago))) }
-}
+// started a minute ago.
+func started(j *batchv1.Job) { j.Status.StartTime = new(metav1.NewTime(now.Add(-time.Minute))) }
 
 // pod is a running one whose name may end with its index, as in "a.3".
 func pod(name string, edit ...func(*corev1.Pod)) *corev1.Pod {
@@ -192,15 +191,15 @@ func TestDecide(t *testing.T) {
 			[]*corev1.Pod{pod("a", func(p *corev1.Pod) { p.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}} })},
 			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True BackoffLimitExceeded",
 		},
-		"deadline ahead": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(90)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 30s"},
-		"deadline never": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(10_000_000_000)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 2562047h46m16s"},
+		"deadline ahead": {newJob(started, spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(90)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 30s"},
+		"deadline never": {newJob(started, spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(10_000_000_000)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 2562047h46m16s"},
 		"deadline": {
-			newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(60)) })),
+			newJob(started, spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(60)) })),
 			[]*corev1.Pod{pod("a")},
 			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True DeadlineExceeded",
 		},
 		"suspended": {
-			newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.Suspend = new(true) })),
+			newJob(started, spec(func(s *batchv1.JobSpec) { s.Suspend = new(true) })),
 			[]*corev1.Pod{pod("a")},
 			"active 0, ready 0, terminating 1, succeeded 0, failed 0; release a; delete a; Suspended True JobSuspended; event Suspended",
 		},
