@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -273,8 +274,8 @@ func forced(in Input, item load.Item, key object.Key, faults field.ErrorList) (r
 	immutable := immutableFields(faults)
 	if !mayForce(in, item) || len(immutable) < len(faults) {
 		errs := errorsAt(item, key, faults)
-		if len(immutable) > 0 {
-			errs[0].Reason += howToForce
+		if i := slices.IndexFunc(faults, isImmutable); i >= 0 && i < len(errs) && !mayForce(in, item) {
+			errs[i].Reason += howToForce
 		}
 		return "", errs
 	}
@@ -362,11 +363,15 @@ func keepReplicas(next, live object.Object, patch map[string]any) {
 func immutableFields(faults field.ErrorList) []string {
 	var names []string
 	for _, f := range faults {
-		if strings.Contains(f.Detail, "immutable") || strings.Contains(f.Detail, "may not change once set") || strings.Contains(f.Detail, "may not change fields other than") {
+		if isImmutable(f) {
 			names = append(names, f.Field)
 		}
 	}
 	return names
+}
+
+func isImmutable(f *field.Error) bool {
+	return strings.Contains(f.Detail, "immutable") || strings.Contains(f.Detail, "may not change once set") || strings.Contains(f.Detail, "may not change fields other than")
 }
 
 func errorsAt(item load.Item, key object.Key, faults field.ErrorList) []*Error {

@@ -91,6 +91,30 @@ func TestForceOfOneObject(t *testing.T) {
 	}
 }
 
+// The way out is told of the field that cannot be changed, not of another mistake, and
+// not to who has taken it.
+func TestForceIsToldWhereItHelps(t *testing.T) {
+	const class = "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 10\n"
+	s, p, _ := setUp(t, class)
+	mixed := strings.Replace(class, "value: 10", "value: 2000000000\npreemptionPolicy: Sometimes", 1)
+	told := func(manifest string) (all, forces string) {
+		for _, e := range p.Plan(t.Context(), input(items(t, manifest)), s).Errors {
+			all += e.Error() + "\n"
+			if strings.Contains(e.Error(), "force: enabled") {
+				forces += e.Error() + "\n"
+			}
+		}
+		return all, forces
+	}
+	if all, forces := told(mixed); !strings.Contains(all, "Unsupported value") || strings.Contains(forces, "Unsupported value") || !strings.Contains(forces, "immutable") {
+		t.Errorf("without force it says:\n%s", all)
+	}
+	mixed = strings.Replace(mixed, "name: high", "name: high, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}", 1)
+	if all, forces := told(mixed); !strings.Contains(all, "Unsupported value") || forces != "" {
+		t.Errorf("with force it says:\n%s", all)
+	}
+}
+
 // What the server makes of a new object, as the selector and the labels of a Job, is no
 // change of one that is created again.
 func TestForceOfAJob(t *testing.T) {
