@@ -2,6 +2,7 @@ package disruption
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -134,7 +135,7 @@ func scale(pods []*corev1.Pod, find Find) (sum int32, unmanaged []string, err er
 		}
 		if !counted[found.UID] {
 			counted[found.UID] = true
-			sum += found.Replicas
+			sum = int32(min(int64(sum)+int64(found.Replicas), math.MaxInt32))
 		}
 	}
 	return sum, unmanaged, nil

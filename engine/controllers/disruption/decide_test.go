@@ -3,6 +3,7 @@ package disruption_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -102,6 +103,7 @@ func TestDecide(t *testing.T) {
 		"most percent is rounded up":  {most(percent("30%")), some(5, "a"), scales(map[string]int32{"a": 5}, nil), [4]int32{2, 5, 3, 5}},
 		"two controllers":             {most(number(1)), append(some(3, "a"), some(2, "b")...), scales(map[string]int32{"a": 3, "b": 2}, nil), [4]int32{1, 5, 4, 5}},
 		"two sets of one Deployment":  {most(number(1)), append(some(2, "a"), some(2, "b")...), scales(map[string]int32{"d": 4}, map[string]string{"a": "d", "b": "d"}), [4]int32{1, 4, 3, 4}},
+		"more than a number holds":    {most(number(1)), append(some(1, "a"), some(1, "b")...), scales(map[string]int32{"a": math.MaxInt32, "b": math.MaxInt32}, nil), [4]int32{0, 2, math.MaxInt32 - 1, math.MaxInt32}},
 		"scaled to nothing":           {most(number(1)), some(1, "a"), scales(map[string]int32{"a": 0}, nil), [4]int32{0, 1, 0, 0}},
 		"neither":                     {budget(func(*policyv1.PodDisruptionBudgetSpec) {}), some(2, "a"), nil, [4]int32{0, 2, 0, 0}},
 	} {

@@ -2,6 +2,7 @@ package disruption
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -110,7 +111,7 @@ func replicas(k *kind.Kind, obj object.Object) (n int32, ok bool, err error) {
 	if !found {
 		return 0, false, fmt.Errorf("the spec replicas field %q does not exist", "."+v.Replicas())
 	}
-	return int32(value), true, nil
+	return int32(min(max(value, 0), math.MaxInt32)), true, nil
 }
 
 // rescaled reports whether an event is about something with a scale that is another
