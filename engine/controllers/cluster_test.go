@@ -164,7 +164,11 @@ func (c *cluster) node(name string) {
 	c.t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name}, Annotations: map[string]string{storage.VolumesAnnotation: "/var/lib/headway/volumes"}}}
 	key := object.Key{GroupKind: control.Node, Name: name}
-	c.commit(change.Create(node, time.Now()), change.PatchStatus(key, func(obj object.Object) bool {
+	// New nodes have a taint until they are ready, as this one is from the beginning.
+	c.commit(change.Create(node, time.Now()), change.Patch(key, func(obj object.Object) bool {
+		obj.(*corev1.Node).Spec.Taints = nil
+		return true
+	}), change.PatchStatus(key, func(obj object.Object) bool {
 		n := obj.(*corev1.Node)
 		n.Status.Allocatable = corev1.ResourceList{"cpu": resource.MustParse("8"), "memory": resource.MustParse("16Gi"), "pods": resource.MustParse("110")}
 		n.Status.Capacity = n.Status.Allocatable
