@@ -164,6 +164,26 @@ func TestPreemption(t *testing.T) {
 	}
 }
 
+// A node that becomes usable is looked at again also by who fits there only once less
+// important pods have left it.
+func TestPreemptionOnANodeThatIsBack(t *testing.T) {
+	r := start(t, store.Options{}, hosts("a")...)
+	r.commit(podChange("low", "3"))
+	r.bound("low", "a")
+	cordon := func(yes bool) change.Change {
+		return change.Patch(object.Key{GroupKind: nodeKind, Name: "a"}, func(obj object.Object) bool {
+			obj.(*corev1.Node).Spec.Unschedulable = yes
+			return true
+		})
+	}
+	r.commit(cordon(true), podChange("high", "3", important(20)))
+	r.refused("high", "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")
+	r.commit(cordon(false))
+	r.eventually("the victim leaves", func() bool { return r.pod("low").DeletionTimestamp != nil })
+	r.remove("low")
+	r.bound("high", "a")
+}
+
 func budgetChanges(name, app string, allowed int32) []change.Change {
 	b := &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},

@@ -200,7 +200,7 @@ func (s *Scheduler) node(ev object.Event, node *corev1.Node, old object.Object) 
 		before.Annotations[storage.VolumesAnnotation] != node.Annotations[storage.VolumesAnnotation] ||
 		!apiequality.Semantic.DeepEqual(before.Status.Allocatable, node.Status.Allocatable) {
 		s.queue.wake(func(p *corev1.Pod, causes placement.Cause) bool {
-			return causes&placement.ByPods != 0 || placement.Fits(p, s.snapshot, node.Name)
+			return causes&placement.ByPods != 0 || placement.Helps(p, s.snapshot, node.Name)
 		})
 	}
 }

@@ -104,6 +104,19 @@ func Fits(pod *corev1.Pod, s *Snapshot, node string) bool {
 	return newCycle(s.read(pod), s).filter(n) == nil
 }
 
+// Helps reports whether a pod fits on the node of that name, or may if less important
+// pods leave it.
+func Helps(pod *corev1.Pod, s *Snapshot, node string) bool {
+	n := s.nodes[node]
+	if n == nil || n.node == nil {
+		return false
+	}
+	s.cycles++
+	p := s.read(pod)
+	v := newCycle(p, s).filter(n)
+	return v == nil || !v.final && p.preempts() && n.priorities.below(p.priority)
+}
+
 // Concerns reports whether a waiting pod's rules, or the other's, are about each
 // other, so that the other's coming or going may let it fit.
 func Concerns(waiting, other *corev1.Pod, s *Snapshot) bool {

@@ -59,7 +59,7 @@ type Preemption struct {
 // returns nil if nobody's leaving would help.
 func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed uint64) *Preemption {
 	p := s.read(pod)
-	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || f.nodes == 0 || !p.profile.Preempts {
+	if f.nodes == 0 || !p.preempts() {
 		return nil
 	}
 	s.cycles++
@@ -110,6 +110,12 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 	}
 	f.preemption = fmt.Sprintf("found a potential placement for pod on node %s, preempting %d victims", best.Node, len(best.Victims))
 	return best
+}
+
+// preempts reports whether others may have to leave for the pod.
+func (p *podInfo) preempts() bool {
+	policy := p.pod.Spec.PreemptionPolicy
+	return p.profile.Preempts && (policy == nil || *policy != corev1.PreemptNever)
 }
 
 // waits says why a pod for which others leave already has nobody else leave.
