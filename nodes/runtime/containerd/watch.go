@@ -44,6 +44,9 @@ func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
 		if err := guard.Call(ctx, "start containerd again", func() error { return r.daemon.Ensure(ctx) }); err != nil && ctx.Err() == nil {
 			r.log.Error("cannot start containerd again", "err", err)
 		}
+		// It answers now. Without this the connection would be tried again only after a
+		// second or more, and until then each request would fail as the last did.
+		r.client.Conn().ResetConnectBackoff()
 	}
 	if !adopted {
 		ready <- ctx.Err()
