@@ -92,7 +92,9 @@ func TestKindsWithoutPods(t *testing.T) {
 		}
 		return string(out)
 	}
-	changed := func(k kindStory, now string) bool { return strings.Contains(k.next, now) || strings.Contains(now, k.next) }
+	changed := func(k kindStory, now string) bool {
+		return strings.Contains(k.next, now) || strings.Contains(now, k.next)
+	}
 	value := func(k kindStory) string { return kubectl("get", k.resource, k.name, "-o", "jsonpath="+k.path) }
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	before := map[string]string{}

@@ -132,9 +132,16 @@ func (d *Daemon) Open(ctx context.Context, namespace string) (client *containerd
 	for range 3 {
 		if err = d.Ensure(ctx); err == nil {
 			client, err = Connect(ctx, d.Socket, namespace)
+		} else if d.pid() != 0 {
+			return nil, err
 		}
-		if err == nil || ctx.Err() != nil || d.pid() != 0 {
+		if err == nil || ctx.Err() != nil {
 			return client, err
+		}
+		// A process that is killed no longer answers, and is there for a moment still.
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 	return nil, err
