@@ -121,22 +121,12 @@ func (d *decision) surplus(atLeast int) []*corev1.Pod {
 func (d *decision) lesser(a, b *corev1.Pod) int {
 	phase := map[corev1.PodPhase]int{corev1.PodPending: 0, corev1.PodUnknown: 1, corev1.PodRunning: 2}
 	return cmp.Or(
-		first(a.Spec.NodeName == "", b.Spec.NodeName == ""),
+		control.TrueFirst(a.Spec.NodeName == "", b.Spec.NodeName == ""),
 		cmp.Compare(phase[a.Status.Phase], phase[b.Status.Phase]),
-		first(!control.Ready(a), !control.Ready(b)),
+		control.TrueFirst(!control.Ready(a), !control.Ready(b)),
 		b.CreationTimestamp.Compare(a.CreationTimestamp.Time),
 		cmp.Compare(a.UID, b.UID),
 	)
-}
-
-func first(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
 }
 
 // forget deletes pods that run, and counts them as nothing.

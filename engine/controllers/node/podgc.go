@@ -183,16 +183,6 @@ func wasEvicted(obj object.Object) bool {
 	return ok && pod.Status.Phase == corev1.PodFailed && pod.Status.Reason == "Evicted"
 }
 
-func first(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
-}
-
 // trim removes the ended pods beyond the number to keep: those that were evicted first,
 // then the oldest.
 func (c *podGC) trim(ctx context.Context) error {
@@ -202,7 +192,7 @@ func (c *podGC) trim(ctx context.Context) error {
 		return nil
 	}
 	slices.SortStableFunc(pods, func(a, b object.Object) int {
-		return cmp.Or(first(wasEvicted(a), wasEvicted(b)), a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetName(), b.GetName()))
+		return cmp.Or(control.TrueFirst(wasEvicted(a), wasEvicted(b)), a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetName(), b.GetName()))
 	})
 	var changes []change.Change
 	for _, obj := range pods[:min(excess, 500)] {

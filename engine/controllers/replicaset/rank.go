@@ -30,10 +30,10 @@ func rank(pods []*corev1.Pod, minReadySeconds int32, neighbours map[string]int, 
 	sorted := slices.Clone(pods)
 	slices.SortStableFunc(sorted, func(a, b *corev1.Pod) int {
 		order := cmp.Or(
-			first(a.Spec.NodeName == "", b.Spec.NodeName == ""),
+			control.TrueFirst(a.Spec.NodeName == "", b.Spec.NodeName == ""),
 			cmp.Compare(phase[a.Status.Phase], phase[b.Status.Phase]),
-			first(!control.Ready(a), !control.Ready(b)),
-			first(control.AvailableIn(a, minReadySeconds, now) > 0, control.AvailableIn(b, minReadySeconds, now) > 0),
+			control.TrueFirst(!control.Ready(a), !control.Ready(b)),
+			control.TrueFirst(control.AvailableIn(a, minReadySeconds, now) > 0, control.AvailableIn(b, minReadySeconds, now) > 0),
 			cmp.Compare(cost(a), cost(b)),
 			cmp.Compare(neighbours[b.Spec.NodeName], neighbours[a.Spec.NodeName]),
 		)
@@ -47,16 +47,6 @@ func rank(pods []*corev1.Pod, minReadySeconds int32, neighbours map[string]int, 
 		)
 	})
 	return sorted
-}
-
-func first(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
 }
 
 // age is the time since t in powers of two; a time that is not known is the
