@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/errdefs"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/runtime/record"
 )
@@ -160,28 +161,58 @@ func (r *containerSet) adopt(ctx context.Context) error {
 		}
 	}()
 	for _, s := range stored {
-		if err := r.adoptContainer(ctx, s, all[s.ID]); err != nil {
-			// One broken container must not keep the others from being served.
-			r.log.Error("cannot adopt a container", "id", s.ID, "pod", record.PodUID(s.Labels), "err", err)
+		left, err := r.adoptContainer(ctx, s, all[s.ID])
+		if err == nil && left != nil {
+			err = left(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		// One broken container must not keep the others from being served.
+		r.log.Error("cannot adopt a container", "id", s.ID, "pod", record.PodUID(s.Labels), "err", err)
+		if left != nil {
+			r.work.run(func(ctx context.Context) { r.insist(ctx, s.ID, left) })
 		}
 	}
 	return nil
 }
 
-func (r *containerSet) adoptContainer(ctx context.Context, stored store.Container, task *tasktypes.Process) error {
+// insistBackoff is how long to wait between attempts to do what is left of an adoption.
+var insistBackoff = loop.Backoff{First: time.Second, Last: time.Minute, Spread: 0.1}
+
+// insist does what is left of the adoption of a container that failed, until it is done.
+func (r *containerSet) insist(ctx context.Context, id string, left func(context.Context) error) {
+	for failures := 0; ; failures++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(insistBackoff.After(failures)):
+		}
+		err := guard.Call(ctx, "adopt container "+id, func() error { return left(ctx) })
+		if err == nil {
+			r.log.Info("adopted a container after all", "id", id, "failures", failures+1)
+			return
+		}
+		r.log.Warn("cannot adopt a container yet", "id", id, "err", err)
+	}
+}
+
+// adoptContainer makes a container of a former run known. It returns what is left to do
+// with it then, which may be tried again.
+func (r *containerSet) adoptContainer(ctx context.Context, stored store.Container, task *tasktypes.Process) (left func(context.Context) error, err error) {
 	if record.PodUID(stored.Labels) == "" {
-		return nil // Somebody else's.
+		return nil, nil // Somebody else's.
 	}
 	c, err := r.fromStored(stored)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rec, started := record.Load(c.record)
 	if !started {
 		// Its create or start was not finished: it never ran, so it can be
 		// made again.
 		r.log.Info("removing a container that was never started", "container", c.info.Name, "pod", c.info.Pod.UID)
-		return r.tasks.DeleteContainer(ctx, stored.ID)
+		return r.whileIts(c, nil, func(ctx context.Context) error { return r.tasks.DeleteContainer(ctx, stored.ID) }), nil
 	}
 	c.attached.Store(c.wasAttached())
 	r.mu.Lock()
@@ -192,7 +223,7 @@ func (r *containerSet) adoptContainer(ctx context.Context, stored store.Containe
 	if !rec.FinishedAt.IsZero() && (task == nil || rec.Reason != "") {
 		c.applyExit(rec)
 		close(c.done)
-		return r.tasks.Delete(ctx, stored.ID)
+		return r.whileIts(c, c, func(ctx context.Context) error { return r.tasks.Delete(ctx, stored.ID) }), nil
 	}
 	c.info.State, c.info.StartedAt = runtime.Running, rec.StartedAt
 	if task != nil && c.cgroup == "" {
@@ -214,14 +245,34 @@ func (r *containerSet) adoptContainer(ctx context.Context, stored store.Containe
 			r.mu.Lock()
 			delete(r.containers, stored.ID)
 			r.mu.Unlock()
-			return errors.Join(r.tasks.DeleteContainer(ctx, stored.ID), c.removeIO(), c.removeRecord())
+			return r.whileIts(c, nil, func(ctx context.Context) error {
+				return errors.Join(r.tasks.DeleteContainer(ctx, stored.ID), c.removeIO(), c.removeRecord())
+			}), nil
 		}
 	}
-	if task != nil {
-		// The former process may have ended between the start and this.
+	if task == nil {
+		return nil, nil
+	}
+	// The former process may have ended between the start and this.
+	return r.whileIts(c, c, func(context.Context) error {
 		if err := r.setQuotas(c); err != nil {
 			return fmt.Errorf("bound the CPU time of a container: %w", err)
 		}
+		return nil
+	}), nil
+}
+
+// whileIts does something with a stored container, as long as what is known under its ID
+// is the one that is given, or nothing: a container that is made again has the same.
+func (r *containerSet) whileIts(c, known *container, do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		defer r.podLock.lock(c.info.Pod.UID + "/" + c.info.Name)()
+		r.mu.Lock()
+		is := r.containers[c.info.ID]
+		r.mu.Unlock()
+		if is != known {
+			return nil
+		}
+		return do(ctx)
 	}
-	return nil
 }
