@@ -1,6 +1,7 @@
 package health
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -24,15 +25,15 @@ func Dependents(reader object.Reader, kind schema.GroupKind, owner object.Object
 	return out
 }
 
-// Indexed returns a reader that finds Dependents by a list of a namespace that it
-// makes once: without it, what is asked of each of many owners costs the square of
+// Indexed returns a reader that finds Dependents and events by a list of a namespace that
+// it makes once: without it, what is asked of each of many owners costs the square of
 // their number. It is for one look at the cluster: later changes may be missed. It is
 // for one goroutine.
 func Indexed(reader object.Reader) object.Reader {
 	if _, ok := reader.(*indexed); ok || reader == nil {
 		return reader
 	}
-	return &indexed{Reader: reader, lists: map[place]map[types.UID][]object.Object{}}
+	return &indexed{Reader: reader, lists: map[place]map[types.UID][]object.Object{}, warned: map[string]map[types.UID][]*corev1.Event{}}
 }
 
 type place struct {
@@ -44,6 +45,8 @@ type indexed struct {
 	object.Reader
 
 	lists map[place]map[types.UID][]object.Object
+	// warned has, by namespace, the warnings about each object.
+	warned map[string]map[types.UID][]*corev1.Event
 }
 
 func (r *indexed) dependents(kind schema.GroupKind, owner object.Object) []object.Object {

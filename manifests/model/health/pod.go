@@ -8,13 +8,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/object"
 )
-
-var eventKind = schema.GroupKind{Kind: "Event"}
 
 // trouble is what keeps a pod from being Ready. Gravity orders troubles by how
 // sure it is that they are the cause; 0 is none.
@@ -51,6 +48,9 @@ func troubleOf(p *corev1.Pod, reader object.Reader) trouble {
 		if t := containerTrouble(p, containers[i], s, init, reader); t.gravity > gravest.gravity {
 			gravest = t
 		}
+	}
+	if gravest.gravity == 0 {
+		return preparing(p, reader)
 	}
 	return gravest
 }
@@ -136,24 +136,13 @@ func Trouble(p *corev1.Pod, reader object.Reader) (text string, found bool) {
 
 // probeEvent is the newest thing that the kubelet said about the probe.
 func probeEvent(p *corev1.Pod, probe string, reader object.Reader) string {
-	if reader == nil {
+	e := newest(warnings(reader, p), func(e *corev1.Event) bool {
+		return e.Reason == "Unhealthy" && strings.HasPrefix(e.Message, probe+" probe")
+	})
+	if e == nil {
 		return ""
 	}
-	var newest *corev1.Event
-	events, _ := reader.List(eventKind, p.Namespace)
-	for _, o := range events {
-		e, ok := o.(*corev1.Event)
-		if !ok || e.InvolvedObject.UID != p.UID || e.Reason != "Unhealthy" || !strings.HasPrefix(e.Message, probe+" probe") {
-			continue
-		}
-		if newest == nil || newest.LastTimestamp.Before(&e.LastTimestamp) {
-			newest = e
-		}
-	}
-	if newest == nil {
-		return ""
-	}
-	return newest.Message
+	return e.Message
 }
 
 // PodCondition finds a condition of a pod; nil if it does not have it.
