@@ -16,7 +16,9 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -24,6 +26,8 @@ import (
 	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/report"
+	"headway.dev/cmd/headway/up"
+	"headway.dev/manifests/model/object"
 )
 
 // starved is a Deployment that waits for its pod as long as its Kustomization
@@ -176,4 +180,38 @@ func TestLinesNameKustomizations(t *testing.T) {
 	if strings.Contains(waits.String(), "default/other") {
 		t.Errorf("sync --source tells of another source:\n%s", &waits)
 	}
+}
+
+// What keeps a pod's node from preparing it is told by events alone: the status says it as
+// long as it is so, and not any more when the pod's sandbox is there.
+func TestStatusOfUnpreparedPods(t *testing.T) {
+	s := newStory(t, map[string]string{"web.yaml": starved}, func(_ *story, up *up.Options) { up.NodeGrace = time.Hour })
+	s.addNodes("n1")
+	pods := schema.GroupKind{Kind: "Pod"}
+	var pod *corev1.Pod
+	s.eventually("the pod has a node", func() bool {
+		list, _ := s.Engine.Store().List(pods, "default")
+		if len(list) == 1 {
+			pod = list[0].(*corev1.Pod)
+		}
+		return pod != nil && pod.Spec.NodeName == "n1"
+	})
+	prepared := func(is corev1.ConditionStatus) {
+		s.setStatus(pods, "default", pod.Name, func(o object.Object) {
+			p := o.(*corev1.Pod)
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "web", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}}
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReadyToStartContainers, Status: is}}
+		})
+	}
+	prepared(corev1.ConditionFalse)
+	const mount = `MountVolume.SetUp failed for volume "settings" : configmap "settings" not found`
+	s.create(&corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: "default", Name: "web.1"},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "default", Name: pod.Name, UID: pod.UID},
+		Type:           corev1.EventTypeWarning, Reason: "FailedMount", Message: mount, LastTimestamp: metav1.Now(),
+	})
+	text := "pod " + pod.Name + ": FailedMount: " + mount
+	s.eventually("the status says what is in the way", func() bool { return strings.Contains(s.must(cli.ExitOK, "status"), text) })
+	prepared(corev1.ConditionTrue)
+	s.eventually("the status says it no more", func() bool { return !strings.Contains(s.must(cli.ExitOK, "status"), "FailedMount") })
 }
