@@ -203,6 +203,52 @@ func BenchmarkChurn(b *testing.B) {
 	}
 }
 
+// BenchmarkMixedChurn is scheduler_perf's: pods are placed and deleted while a node and a
+// pod that is more important, and larger than any node, come and go all the time. Each
+// operation is a pod that gets a node; others wake the one that waits as the scheduler does.
+func BenchmarkMixedChurn(b *testing.B) {
+	for _, nodes := range []int{1000, 2500, 5000} {
+		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
+			s, room := perfNodes(nodes), 2*nodes
+			there := make([]*corev1.Pod, 0, room)
+			placed := func(p *corev1.Pod) {
+				name, failure := placement.Pick(p, s, 0)
+				if failure != nil {
+					b.Fatal(failure.Message())
+				}
+				s.Assume(p, name)
+			}
+			for i := range room {
+				there = append(there, perfPod(i))
+				placed(there[i])
+			}
+			var large *corev1.Pod
+			for i := 0; b.Loop(); i++ {
+				if i%10 == 0 {
+					come := node(fmt.Sprintf("churn-%d", i))
+					come.Status.Allocatable[corev1.ResourceCPU] = resource.MustParse("0")
+					s.SetNode(come)
+					s.RemoveNode(fmt.Sprintf("churn-%d", i-10))
+					large = pod(fmt.Sprintf("large-%d", i), requests("9", "500Mi"), prioritised(10))
+					_, failure := placement.Pick(large, s, 0)
+					if failure == nil || placement.Preempt(large, s, failure, nil, 0) != nil || failure.Message() == "" {
+						b.Fatal("the large pod fits")
+					}
+				}
+				gone := &there[i%room]
+				on := s.On((*gone).UID)
+				s.RemovePod((*gone).UID)
+				if placement.Fits(large, s, on) {
+					b.Fatal("the large pod fits")
+				}
+				*gone = perfPod(room + i)
+				placed(*gone)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
+		})
+	}
+}
+
 // BenchmarkRefused is a pod that fits nowhere.
 func BenchmarkRefused(b *testing.B) {
 	s := perfNodes(5000)
