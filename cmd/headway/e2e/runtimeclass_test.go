@@ -77,7 +77,7 @@ func boundPods(t *testing.T, c *e2e.Cluster) {
 	c.Clone.Write("lacking.yaml", strings.NewReplacer("boxed", "lacking", "handler: old", "handler: kata").Replace(boxedPod))
 	c.Clone.Push("a handler that is not there")
 	const why = `Failed to create pod sandbox: failed to get sandbox runtime: no runtime for "kata" is configured`
-	statusHas(t, c, "Pod/lacking in default InProgress: ")
+	statusHas(t, c, "Pod/lacking in default InProgress: FailedCreatePodSandBox: "+why)
 	c.Eventually(time.Minute, "an event tells it", func() error {
 		return holds(c.Kubectl("describe", "pod", "lacking"), "Runtime Class Name:  lacking", "FailedCreatePodSandBox", why)
 	})
