@@ -244,8 +244,10 @@ func (s *soak) watch(ctx context.Context) {
 }
 
 // wrong is what must never be: a node that has more than it can take, an address that
-// two pods have, a Deployment that asks for more pods than it may, or an index of a Job that
-// succeeded twice.
+// two pods have, a Deployment that asks for more pods than it may, a Job that counts more
+// successes than it wants, or an index of one that two pods succeeded at. A pod that was
+// being deleted does not count there: the one in its place is made at once, and a node
+// that was silent may tell later that the first got to its end.
 func (s *soak) wrong() string {
 	nodes := map[string]*corev1.Node{}
 	list, _ := s.Cluster.Engine.Store().List(schema.GroupKind{Kind: "Node"}, "")
@@ -260,9 +262,15 @@ func (s *soak) wrong() string {
 			return fmt.Sprintf("the ReplicaSets of %s ask for %d pods", set.Labels["app"], asked[set.Labels["app"]])
 		}
 	}
+	list, _ = s.Cluster.Engine.Store().List(schema.GroupKind{Group: "batch", Kind: "Job"}, "default")
+	for _, o := range list {
+		if j := o.(*batchv1.Job); j.Status.Succeeded > *j.Spec.Completions {
+			return fmt.Sprintf("%s wants %d completions and counts %d", j.Name, *j.Spec.Completions, j.Status.Succeeded)
+		}
+	}
 	cpu, count, addresses, owned, succeeded := map[string]int64{}, map[string]int64{}, map[string]string{}, map[string]int{}, map[string]string{}
 	for _, p := range s.pods() {
-		if index, of := p.Annotations[batchv1.JobCompletionIndexAnnotation], p.Labels[batchv1.JobNameLabel]; of != "" && p.Status.Phase == corev1.PodSucceeded {
+		if index, of := p.Annotations[batchv1.JobCompletionIndexAnnotation], p.Labels[batchv1.JobNameLabel]; of != "" && p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodSucceeded {
 			if other := succeeded[of+"/"+index]; other != "" {
 				return fmt.Sprintf("index %s of Job %s succeeded twice: %s, %s", index, of, p.Name, other)
 			}
