@@ -210,6 +210,61 @@ func TestDaemonSetSurges(t *testing.T) {
 	}
 }
 
+// TestDaemonSetUndo: an update that never finishes is undone without a restart of the pods
+// that it had not come to, with maxSurge as with maxUnavailable.
+func TestDaemonSetUndo(t *testing.T) {
+	for name, test := range map[string]struct {
+		strategy *appsv1.RollingUpdateDaemonSet
+		kept     int
+	}{
+		"unavailable": {nil, 3},
+		"surge":       {&appsv1.RollingUpdateDaemonSet{MaxUnavailable: new(intstr.FromInt32(0)), MaxSurge: new(intstr.FromInt32(1))}, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, 4, quiet)
+			c.broken = func(p *corev1.Pod) bool { return strings.Contains(p.Spec.Containers[0].Image, "broken") }
+			c.commit(change.Create(newDaemonSet(func(ds *appsv1.DaemonSet) {
+				ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: test.strategy}
+			}), time.Now()))
+			const all = "node-00=web:1 node-01=web:1 node-02=web:1 node-03=web:1"
+			c.daemonSetIs(all)
+			image := func(to string) {
+				c.patchDaemonSet(func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.Containers[0].Image = "example/" + to })
+			}
+			image("broken:1")
+			c.eventually("a pod that does not become ready", func() bool { return slices.ContainsFunc(c.appPods("log"), c.broken) })
+			kept := map[string]*corev1.Pod{}
+			for _, p := range c.appPods("log") {
+				if !c.broken(p) && p.DeletionTimestamp == nil {
+					kept[p.Name] = p
+				}
+			}
+			if len(kept) != test.kept {
+				t.Fatalf("%d pods were left, want %d", len(kept), test.kept)
+			}
+			watcher, err := c.store.Watch(0, control.Pod)
+			if err != nil {
+				t.Fatal(err)
+			}
+			image("web:1")
+			c.daemonSetIs(all)
+			events, err := watcher.Next(c.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ev := range events {
+				p := ev.Object.(*corev1.Pod)
+				if kept[p.Name] != nil && (ev.Type == object.Deleted || p.DeletionTimestamp != nil) {
+					t.Errorf("%s was restarted", p.Name)
+				}
+			}
+			if got := c.revisionsOf(c.daemonSet()); !slices.Equal(got, []int64{2, 3}) {
+				t.Errorf("revisions = %v, want 2 and 3", got)
+			}
+		})
+	}
+}
+
 // TestDaemonSetNameTaken: a revision whose name is something else's gets another.
 func TestDaemonSetNameTaken(t *testing.T) {
 	c := start(t, 1)
