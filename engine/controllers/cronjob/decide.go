@@ -45,7 +45,16 @@ func Decide(c *batchv1.CronJob, jobs []*batchv1.Job, taken func(name string) *ba
 	p.look(c, jobs)
 	p.trim(jobs, batchv1.JobComplete, c.Spec.SuccessfulJobsHistoryLimit)
 	p.trim(jobs, batchv1.JobFailed, c.Spec.FailedJobsHistoryLimit)
-	if c.DeletionTimestamp != nil || ptr.Deref(c.Spec.Suspend, false) {
+	if c.DeletionTimestamp != nil {
+		return p
+	}
+	if zone := c.Spec.TimeZone; zone != nil {
+		if _, err := time.LoadLocation(*zone); err != nil {
+			p.tell(corev1.EventTypeWarning, "UnknownTimeZone", "invalid timeZone: %q: %s", *zone, err)
+			return p
+		}
+	}
+	if ptr.Deref(c.Spec.Suspend, false) {
 		return p
 	}
 	times, err := parse(c)
@@ -53,9 +62,12 @@ func Decide(c *batchv1.CronJob, jobs []*batchv1.Job, taken func(name string) *ba
 		p.tell(corev1.EventTypeWarning, "UnparseableSchedule", "unparseable schedule: %q : %s", c.Spec.Schedule, err)
 		return p
 	}
-	if next := times.Next(now); !next.IsZero() {
-		p.After = next.Sub(now)
+	next := following(c, times, now)
+	if next.IsZero() {
+		p.tell(corev1.EventTypeWarning, "InvalidSchedule", "invalid schedule: %s : time difference between two schedules is less than 1 second", c.Spec.Schedule)
+		return p
 	}
+	p.After = next.Sub(now)
 	due, many := recent(times, since(c, now), now)
 	if many {
 		p.tell(corev1.EventTypeWarning, "TooManyMissedTimes", "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew")

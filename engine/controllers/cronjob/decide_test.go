@@ -125,7 +125,17 @@ func TestDecide(t *testing.T) {
 			newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Schedule, s.TimeZone = "10 4 * * *", new("Europe/Berlin") })), nil,
 			"create " + name + " for 2026-01-02T04:10:00+01:00; last 03:10; after 23h59m30s",
 		},
-		"never":        {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Schedule = "0 0 31 2 *" })), nil, ""},
+		"never":        {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Schedule = "0 0 31 2 *" })), nil, "event InvalidSchedule"},
+		"no such zone": {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.TimeZone, s.Suspend = new("Nowhere/None"), new(true) })), nil, "event UnknownTimeZone"},
+		"many of every": {
+			newCronJob(last(1000*time.Hour), spec(func(s *batchv1.CronJobSpec) { s.Schedule = "@every 7m" })), nil,
+			"create tick-29455387 for 2026-01-02T03:07:30Z; last 03:07; event TooManyMissedTimes; after 4m0s",
+		},
+		// A job that ends in between does not put the next one off.
+		"not yet of every": {
+			newCronJob(last(50*time.Minute), active("a"), spec(func(s *batchv1.CronJobSpec) { s.Schedule = "@every 1h" })),
+			[]*batchv1.Job{newJob("a", ended(batchv1.JobComplete, time.Minute))}, "last 02:20; succeeded 03:09:30; event SawCompletedJob; after 10m0s",
+		},
 		"allow":        {newCronJob(active("a")), []*batchv1.Job{newJob("a")}, made + "active a; last 03:10; after 9m30s"},
 		"forbid":       {newCronJob(active("a"), spec(func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent })), []*batchv1.Job{newJob("a")}, "active a; event JobAlreadyActive; after 9m30s"},
 		"replace":      {newCronJob(active("a"), spec(func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ReplaceConcurrent })), []*batchv1.Job{newJob("a")}, made + "delete a; last 03:10; after 9m30s"},

@@ -21,12 +21,31 @@ func parse(c *batchv1.CronJob) (cron.Schedule, error) {
 	return cron.ParseStandard(text)
 }
 
+// origin is the last time that had its job, or that of the CronJob's creation.
+func origin(c *batchv1.CronJob) time.Time {
+	if c.Status.LastScheduleTime != nil {
+		return c.Status.LastScheduleTime.Time
+	}
+	return c.CreationTimestamp.Time
+}
+
+// following is the first time after now, zero if there is none.
+func following(c *batchv1.CronJob, times cron.Schedule, now time.Time) time.Time {
+	if every, ok := times.(cron.ConstantDelaySchedule); ok {
+		return every.Next(counted(every, origin(c), now))
+	}
+	return times.Next(now)
+}
+
+// counted is the last time of "@every", which has none of its own: they are counted from
+// one.
+func counted(every cron.ConstantDelaySchedule, from, now time.Time) time.Time {
+	return from.Add(max(0, now.Sub(from)) / every.Delay * every.Delay)
+}
+
 // since is the time after which the CronJob may have missed one.
 func since(c *batchv1.CronJob, now time.Time) time.Time {
-	from := c.CreationTimestamp.Time
-	if c.Status.LastScheduleTime != nil {
-		from = c.Status.LastScheduleTime.Time
-	}
+	from := origin(c)
 	if d := c.Spec.StartingDeadlineSeconds; d != nil {
 		if earliest := now.Add(-loop.Seconds(*d)); earliest.After(from) {
 			from = earliest
@@ -47,6 +66,9 @@ func recent(times cron.Schedule, from, now time.Time) (last time.Time, many bool
 			break
 		}
 		last, from = next, next
+	}
+	if every, ok := times.(cron.ConstantDelaySchedule); ok {
+		return counted(every, from, now), true
 	}
 	// From the last of them on, which is not far back.
 	for back := time.Minute; ; back *= 2 {
