@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
@@ -23,6 +24,7 @@ type Feed struct {
 	log   *slog.Logger
 
 	indexes map[string]*Index
+	places  *Places // nil if nobody asks
 	subs    []func(object.Event)
 	// seen is the state up to which events were handed on, so that a new list
 	// after a gap can be told as the events that were missed.
@@ -80,6 +82,14 @@ func (f *Feed) Index(name string, of func(object.Object) []string, kinds ...sche
 		f.indexes[name] = ix
 	}
 	return ix
+}
+
+// Places returns where objects are, which all controllers share.
+func (f *Feed) Places() *Places {
+	if f.places == nil {
+		f.places = &Places{at: map[types.UID]string{}}
+	}
+	return f.places
 }
 
 // subscribe calls fn with every event, after the indexes were updated.
@@ -168,6 +178,9 @@ func (f *Feed) keep(ctx context.Context, ev *object.Event) {
 	}
 	for _, ix := range f.indexes {
 		guarded(ctx, ev.Key, func() { ix.observe(*ev) })
+	}
+	if f.places != nil {
+		guarded(ctx, ev.Key, func() { f.places.observe(*ev) })
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/model/object"
 )
@@ -96,6 +97,40 @@ func (ix *Index) observe(ev object.Event) {
 			ix.values[v] = m
 		}
 		m[ev.Key] = ev.Object
+	}
+}
+
+// Places tells in which namespace an object is of which nothing but its UID is known. It
+// has all objects of namespaces, and is smaller than an Index of them. The feed keeps it up
+// to date; it is safe for concurrent use.
+type Places struct {
+	mu sync.RWMutex
+	at map[types.UID]string
+}
+
+// Of returns the namespace of the object that has the UID, "" if there is none, or if it
+// is in no namespace.
+func (p *Places) Of(uid types.UID) string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.at[uid]
+}
+
+func (p *Places) observe(ev object.Event) {
+	if ev.Key.Namespace == "" || ev.Key.GroupKind == Event {
+		return
+	}
+	uid := ev.Object.GetUID()
+	if ev.Type != object.Deleted && ev.Old != nil && ev.Old.GetUID() == uid {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ev.Old != nil {
+		delete(p.at, ev.Old.GetUID())
+	}
+	if ev.Type != object.Deleted {
+		p.at[uid] = ev.Key.Namespace
 	}
 }
 

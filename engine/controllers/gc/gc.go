@@ -46,11 +46,12 @@ var ownerKind = schema.GroupKind{Group: "gc", Kind: "DependentsOf"}
 type controller struct {
 	control.Env
 	dependents *control.Index
+	places     *control.Places
 }
 
 // New makes the controller.
 func New(env control.Env) control.Controller {
-	c := &controller{Env: env, dependents: env.Feed.Index("dependents", byOwner)}
+	c := &controller{Env: env, dependents: env.Feed.Index("dependents", byOwner), places: env.Feed.Places()}
 	return control.Controller{Name: name, Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
 }
 
@@ -164,22 +165,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 // they cannot own.
 func (c *controller) elsewhere(obj object.Object) {
 	for _, ref := range obj.GetOwnerReferences() {
-		gv, err := schema.ParseGroupVersion(ref.APIVersion)
-		if err != nil {
-			continue
-		}
-		kind, ok := c.Kinds.ForKind(gv.WithKind(ref.Kind).GroupKind())
-		if !ok || !kind.Namespaced {
-			continue
-		}
-		if key, ok := c.ownerKey(obj, ref); ok {
-			if owner := c.Store.Get(key); owner != nil && owner.GetUID() == ref.UID {
-				continue
-			}
-		}
-		// Only what refers to nothing comes here, as a rule once.
-		all, _ := c.Store.List(kind.GroupKind(), "")
-		if slices.ContainsFunc(all, func(o object.Object) bool { return o.GetUID() == ref.UID && o.GetNamespace() != obj.GetNamespace() }) {
+		if at := c.places.Of(ref.UID); at != "" && at != obj.GetNamespace() {
 			c.Events.Warning(name, obj, "OwnerRefInvalidNamespace", "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q",
 				ref.APIVersion, ref.Kind, obj.GetNamespace(), ref.Name, ref.UID, obj.GetNamespace())
 		}
