@@ -7,21 +7,16 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
-)
 
-// maxBase is what a generated name leaves for the set's name and a hyphen.
-const maxBase = 58
+	"headway.dev/engine/controllers/control"
+)
 
 // newPod makes the pod of a node, which the scheduler may bind to no other.
 func newPod(ds *appsv1.DaemonSet, hash, node string) *corev1.Pod {
 	template := ds.Spec.Template.DeepCopy()
-	// What is cut off may leave a dot at the end, which a hyphen could not follow.
-	base := ds.Name + "-"
-	base = base[:min(len(base), maxBase)]
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: ds.Namespace, Name: base + rand.String(5), GenerateName: ds.Name + "-",
+			Namespace: ds.Namespace, Name: control.Generated(ds.Name), GenerateName: ds.Name + "-",
 			Labels: template.Labels, Annotations: template.Annotations, Finalizers: template.Finalizers,
 			OwnerReferences: []metav1.OwnerReference{reference(ds)},
 		},

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/controllers/control"
 )
 
 // Input is what a decision is made from.
@@ -325,7 +327,7 @@ func (w *work) create(rev int64) {
 	selector.MatchLabels = withHash(selector.MatchLabels, hash)
 	rs := &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: setName(w.d.Name, hash), Namespace: w.d.Namespace,
+			Name: control.Ending(w.d.Name, "-"+hash, validation.DNS1123SubdomainMaxLength), Namespace: w.d.Namespace,
 			Labels:          maps.Clone(template.Labels),
 			OwnerReferences: []metav1.OwnerReference{*reference(w.d)},
 		},
@@ -339,11 +341,6 @@ func (w *work) create(rev int64) {
 	w.annotate(rs, rev)
 	w.scale(rs, w.newSize())
 	w.setProgressing(corev1.ConditionTrue, newReplicaSetReason, fmt.Sprintf("Created new replica set %q", rs.Name))
-}
-
-// setName is the Deployment's name, as far as it leaves room for the hash, with that.
-func setName(name, hash string) string {
-	return name[:min(len(name), validation.DNS1123SubdomainMaxLength-len("-")-len(hash))] + "-" + hash
 }
 
 func reference(d *appsv1.Deployment) *metav1.OwnerReference {

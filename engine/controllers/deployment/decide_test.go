@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/deployment"
@@ -322,15 +323,24 @@ func TestRevisionAfterAdoption(t *testing.T) {
 	}
 }
 
-// The names of sets are as long as a name may be, and differ with the template.
+// The names of sets are as long as a name may be, valid wherever that of the Deployment
+// is cut off, and differ with the template.
 func TestLongName(t *testing.T) {
-	w := newWorld(1, intstr.FromInt32(1), intstr.FromInt32(0))
-	w.d.Name = strings.Repeat("a", 253)
-	w.settle(t)
-	w.image("web:2")
-	w.settle(t)
-	if a, b := w.sets[0].Name, w.sets[1].Name; len(a) > 253 || len(b) > 253 || a == b || !strings.HasPrefix(a, strings.Repeat("a", 240)) {
-		t.Errorf("sets of a Deployment with a long name are %s and %s", a, b)
+	for from := range 4 {
+		w := newWorld(1, intstr.FromInt32(1), intstr.FromInt32(0))
+		w.d.Name = strings.TrimRight((strings.Repeat("x", from) + strings.Repeat("a.b-", 100))[:validation.DNS1123SubdomainMaxLength], ".-")
+		w.settle(t)
+		w.image("web:2")
+		w.settle(t)
+		a, b := w.sets[0].Name, w.sets[1].Name
+		if a == b || len(a) < 248 {
+			t.Errorf("sets of a Deployment with a long name are %s and %s", a, b)
+		}
+		for _, name := range []string{a, b} {
+			if wrong := validation.IsDNS1123Subdomain(name); len(wrong) > 0 {
+				t.Errorf("the set of %s is %s: %v", w.d.Name, name, wrong)
+			}
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/rand"
 
+	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/object"
 )
 
@@ -150,10 +151,9 @@ func revisionOf(in Input, data []byte, number int64) *appsv1.ControllerRevision 
 		labels = map[string]string{}
 	}
 	labels[in.Label] = hash
-	name := in.Owner.GetName()
 	return &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: in.Owner.GetNamespace(), Name: name[:min(len(name), maxBase)] + "-" + hash,
+			Namespace: in.Owner.GetNamespace(), Name: control.Ending(in.Owner.GetName(), "-"+hash, maxBase+len("-")+len(hash)),
 			Labels: labels, Annotations: maps.Clone(in.Owner.GetAnnotations()), OwnerReferences: []metav1.OwnerReference{in.Reference},
 		},
 		Data: runtime.RawExtension{Raw: data}, Revision: number,

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func template(image string) *corev1.PodTemplateSpec {
@@ -53,6 +54,21 @@ func TestLook(t *testing.T) {
 	twin.Name, twin.Revision, twin.Data.Raw = "twin", 5, []byte(strings.Replace(string(twin.Data.Raw), `{"spec"`, `{ "spec"`, 1))
 	if h := look(t, "web:1", nil, twin, one, two); h.Changed != None || h.Current != twin || len(h.Same) != 2 || len(h.Old) != 1 {
 		t.Errorf("two revisions of one template: %+v", h)
+	}
+}
+
+// TestNamesOfRevisions: wherever an owner's name is cut off, the names are valid.
+func TestNamesOfRevisions(t *testing.T) {
+	for from := range 4 {
+		name := (strings.Repeat("x", from) + strings.Repeat("a.b-", 100))[:validation.DNS1123SubdomainMaxLength]
+		owner := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: strings.TrimRight(name, ".-")}}
+		h, err := Look(Input{Owner: owner, Template: template("web:1"), Label: "hash"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := validation.IsDNS1123Subdomain(h.Current.Name); len(wrong) > 0 {
+			t.Errorf("the revision of %s is %s: %v", owner.Name, h.Current.Name, wrong)
+		}
 	}
 }
 

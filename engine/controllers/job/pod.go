@@ -3,16 +3,14 @@ package job
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
-)
 
-// maxBase is what a generated name leaves for the job's name and an index.
-const maxBase = 58
+	"headway.dev/engine/controllers/control"
+)
 
 // indexVariable is set in the containers of indexed jobs.
 const indexVariable = "JOB_COMPLETION_INDEX"
@@ -22,7 +20,7 @@ func newPod(j *batchv1.Job, c Creation) *corev1.Pod {
 	template := j.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: j.Namespace, GenerateName: base(j.Name, "-"),
+			Namespace: j.Namespace, GenerateName: control.Ending(j.Name, "-", control.MaxBase),
 			Labels: template.Labels, Annotations: template.Annotations, Finalizers: template.Finalizers,
 			OwnerReferences: []metav1.OwnerReference{reference(j)},
 		},
@@ -40,7 +38,7 @@ func newPod(j *batchv1.Job, c Creation) *corev1.Pod {
 
 func indexed(j *batchv1.Job, pod *corev1.Pod, c Creation) {
 	index := strconv.Itoa(c.Index)
-	pod.GenerateName = base(j.Name, "-"+index+"-")
+	pod.GenerateName = control.Ending(j.Name, "-"+index+"-", control.MaxBase)
 	pod.Spec.Hostname = j.Name + "-" + index
 	if pod.Annotations == nil {
 		pod.Annotations = map[string]string{}
@@ -65,13 +63,6 @@ func indexed(j *batchv1.Job, pod *corev1.Pod, c Creation) {
 			}})
 		}
 	}
-}
-
-func base(name, end string) string {
-	if most := maxBase - len(end); len(name) > most {
-		name = strings.TrimRight(name[:most], ".-") // end begins with a hyphen, which no dot comes before
-	}
-	return name + end
 }
 
 func reference(j *batchv1.Job) metav1.OwnerReference {

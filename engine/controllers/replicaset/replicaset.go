@@ -19,15 +19,11 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
-
-// maxBase is what a generated name leaves for the owner's name.
-const maxBase = 58
 
 type controller struct {
 	control.Env
@@ -113,12 +109,8 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*
 	var tx change.Tx
 	after := append([]*corev1.Pod(nil), pods...)
 	var created []string
-	base := rs.Name + "-"
-	if len(base) > maxBase {
-		base = base[:maxBase]
-	}
 	for range plan.Create {
-		pod := newPod(rs.ReplicaSet, *c.reference(rs), base+rand.String(5))
+		pod := newPod(rs.ReplicaSet, *c.reference(rs), control.Generated(rs.Name))
 		created = append(created, pod.Name)
 		tx.Changes = append(tx.Changes, change.Create(pod, now))
 		after = append(after, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: rs.Spec.Template.Labels}})
