@@ -40,6 +40,7 @@ type Plan struct {
 	Delete []*corev1.Pod
 	// Failed are the nodes whose failed pods are among Delete.
 	Failed []string
+	// Events are about pods that are among Delete.
 	Events []Event
 	// After is when to look again without an event (0: never).
 	After time.Duration
@@ -51,6 +52,8 @@ type Event struct{ Type, Reason, Message string }
 type decision struct {
 	Input
 	Plan
+	// ended are what there is to tell of pods among Delete that have ended.
+	ended []end
 	// on are the pods by node, those that have ended and are being deleted left out.
 	on map[string][]*corev1.Pod
 }
@@ -74,7 +77,31 @@ func Decide(in Input) Plan {
 		}
 	}
 	d.Create, d.Delete = d.Create[:min(len(d.Create), burst)], d.Delete[:min(len(d.Delete), burst)]
+	// The others are told of, and their failures counted, when their turn has come.
+	for _, e := range d.ended {
+		if e.at >= len(d.Delete) {
+			break
+		}
+		d.Events = append(d.Events, e.event)
+		if e.failed != "" {
+			d.Failed = append(d.Failed, e.failed)
+		}
+	}
 	return d.Plan
+}
+
+// end is what there is to tell of a pod that has ended, which is at a place of Delete;
+// failed is its node, if it has failed.
+type end struct {
+	at     int
+	event  Event
+	failed string
+}
+
+// end deletes a pod that has ended.
+func (d *decision) end(pod *corev1.Pod, failed string, event Event) {
+	d.ended = append(d.ended, end{len(d.Delete), event, failed})
+	d.Delete = append(d.Delete, pod)
 }
 
 func newDecision(in Input) *decision {
@@ -172,11 +199,9 @@ func (d *decision) prune(node string, pods []*corev1.Pod) {
 				d.lookAfter(wait)
 				continue
 			}
-			d.Failed, d.Delete = append(d.Failed, node), append(d.Delete, pod)
-			d.Events = append(d.Events, Event{corev1.EventTypeWarning, "FailedDaemonPod", fmt.Sprintf("Found failed daemon pod %s/%s on node %s, will try to kill it", pod.Namespace, pod.Name, node)})
+			d.end(pod, node, Event{corev1.EventTypeWarning, "FailedDaemonPod", fmt.Sprintf("Found failed daemon pod %s/%s on node %s, will try to kill it", pod.Namespace, pod.Name, node)})
 		case pod.Status.Phase == corev1.PodSucceeded:
-			d.Delete = append(d.Delete, pod)
-			d.Events = append(d.Events, Event{corev1.EventTypeNormal, "SucceededDaemonPod", fmt.Sprintf("Found succeeded daemon pod %s/%s on node %s, will try to delete it", pod.Namespace, pod.Name, node)})
+			d.end(pod, "", Event{corev1.EventTypeNormal, "SucceededDaemonPod", fmt.Sprintf("Found succeeded daemon pod %s/%s on node %s, will try to delete it", pod.Namespace, pod.Name, node)})
 		default:
 			running = append(running, pod)
 		}

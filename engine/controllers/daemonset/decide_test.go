@@ -133,6 +133,29 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestManyFailed: of more failed pods than one transaction takes, only those that are
+// deleted are told of and counted as failures, which those that wait would be again.
+func TestManyFailed(t *testing.T) {
+	var names, lines []string
+	for i := range 2*burst - 100 {
+		names = append(names, fmt.Sprintf("n%03d", i))
+		lines = append(lines, names[i]+" new failed")
+	}
+	in := input(strings.Join(names, " "), strategy(intstr.FromInt32(1), intstr.FromInt32(0)), pods(lines...))
+	for _, want := range []int{burst, burst - 100, 0} {
+		plan := Decide(in)
+		if len(plan.Delete) != want || len(plan.Failed) != want || len(plan.Events) != want {
+			t.Fatalf("%d are deleted, %d counted and %d told of, want %d", len(plan.Delete), len(plan.Failed), len(plan.Events), want)
+		}
+		for i, pod := range plan.Delete {
+			if plan.Failed[i] != nodeOf(pod) {
+				t.Fatalf("a failure is counted on %s for a pod of %s", plan.Failed[i], nodeOf(pod))
+			}
+			pod.DeletionTimestamp = &metav1.Time{Time: now}
+		}
+	}
+}
+
 func input(names string, s appsv1.DaemonSetUpdateStrategy, pods []*corev1.Pod) Input {
 	return Input{
 		Set:   &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "log", Generation: 4}, Spec: appsv1.DaemonSetSpec{UpdateStrategy: s}},
