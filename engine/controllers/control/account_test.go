@@ -24,7 +24,11 @@ func TestAccountKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	commit := func(changes ...change.Change) {
 		t.Helper()
 		if _, err := s.Commit(t.Context(), change.Tx{Changes: changes}); err != nil {
