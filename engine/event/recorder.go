@@ -19,8 +19,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/record"
-	"k8s.io/utils/clock"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -126,7 +124,7 @@ func (r *Recorder) stamp(now time.Time) int64 {
 
 // Run writes events until ctx ends.
 func (r *Recorder) Run(ctx context.Context) error {
-	correlators := map[string]*record.EventCorrelator{}
+	correlators := map[string]*correlator{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,7 +134,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 			for next, more := first, true; more; {
 				c := correlators[next.source]
 				if c == nil {
-					c = record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{Clock: passive{r.now}, SpamKeyFunc: spamKey})
+					c = newCorrelator(r.now)
 					correlators[next.source] = c
 				}
 				if ch, ok := r.correlate(c, next.event); ok {
@@ -169,13 +167,12 @@ func (r *Recorder) write(ctx context.Context, changes []change.Change) {
 	}
 }
 
-func (r *Recorder) correlate(c *record.EventCorrelator, ev *corev1.Event) (change.Change, bool) {
-	result, err := c.EventCorrelate(ev)
-	if err != nil || result.Skip {
+func (r *Recorder) correlate(c *correlator, ev *corev1.Event) (change.Change, bool) {
+	next, ok := c.fold(ev)
+	if !ok {
 		r.log.Debug("event dropped, too many about the object", "object", ev.InvolvedObject.Name, "reason", ev.Reason)
 		return change.Change{}, false
 	}
-	next := result.Event
 	key, err := scheme.KeyOf(next)
 	if err != nil {
 		return change.Change{}, false
@@ -191,23 +188,3 @@ func (r *Recorder) correlate(c *record.EventCorrelator, ev *corev1.Event) (chang
 		return &updated, nil
 	}}, true
 }
-
-// spamKey is what the rate limit counts by: the source and the object, as in
-// client-go. About what follows Git it counts each reason by itself: one that is
-// told of many commits must not lose what is told seldom.
-func spamKey(ev *corev1.Event) string {
-	o := ev.InvolvedObject
-	parts := []string{ev.Source.Component, ev.Source.Host, o.Kind, o.Namespace, o.Name, string(o.UID), o.APIVersion}
-	if strings.Contains(o.APIVersion, ".fluxcd.io/") {
-		parts = append(parts, ev.Type, ev.Reason)
-	}
-	return strings.Join(parts, "\x00")
-}
-
-// passive is the clock that the correlator asks.
-type passive struct{ now func() time.Time }
-
-var _ clock.PassiveClock = passive{}
-
-func (p passive) Now() time.Time                  { return p.now() }
-func (p passive) Since(t time.Time) time.Duration { return p.now().Sub(t) }
