@@ -48,7 +48,11 @@ func TestObjectsOfAKindThatComesLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	create := func(obj object.Object) {
 		t.Helper()
 		if _, err := s.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(obj, time.Now())}}); err != nil {

@@ -4,6 +4,9 @@ import (
 	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -106,6 +109,36 @@ func Orphans(namespace string, selector *metav1.LabelSelector) string {
 // finds those that may select an object without looking at all others.
 func BySelector(selector func(object.Object) *metav1.LabelSelector) func(object.Object) []string {
 	return func(owner object.Object) []string { return []string{onePair(owner.GetNamespace(), selector(owner))} }
+}
+
+// SelectorOf is the selector by which a workload finds its pods, nil for other objects.
+func SelectorOf(obj object.Object) *metav1.LabelSelector {
+	switch owner := obj.(type) {
+	case *appsv1.Deployment:
+		return owner.Spec.Selector
+	case *appsv1.DaemonSet:
+		return owner.Spec.Selector
+	case *appsv1.StatefulSet:
+		return owner.Spec.Selector
+	case *batchv1.Job:
+		return owner.Spec.Selector
+	default:
+		return nil
+	}
+}
+
+// PodSpecOf is the spec of the pods that a workload makes itself, nil for other objects.
+func PodSpecOf(obj object.Object) *corev1.PodSpec {
+	switch owner := obj.(type) {
+	case *appsv1.DaemonSet:
+		return &owner.Spec.Template.Spec
+	case *appsv1.StatefulSet:
+		return &owner.Spec.Template.Spec
+	case *batchv1.Job:
+		return &owner.Spec.Template.Spec
+	default:
+		return nil
+	}
 }
 
 // onePair names one pair of labels that all objects have which the selector

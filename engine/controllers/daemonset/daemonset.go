@@ -44,8 +44,8 @@ func New(env control.Env) control.Controller {
 		Env: env, Keeper: history.NewKeeper(env),
 		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
 
-		selecting: env.Feed.Index("daemon sets by selector", control.BySelector(selectorOf), control.DaemonSet),
-		accounts:  env.Feed.Index("daemon sets by account", control.ByAccount(podSpecOf), control.DaemonSet),
+		selecting: env.Feed.Index("daemon sets by selector", control.BySelector(control.SelectorOf), control.DaemonSet),
+		accounts:  env.Feed.Index("daemon sets by account", control.ByAccount(control.PodSpecOf), control.DaemonSet),
 		failed:    flowcontrol.NewBackOff(firstBackoff, maxBackoff),
 		verdicts:  newVerdicts(),
 	}
@@ -60,10 +60,10 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		control.AccountKeys(ev, c.accounts, add)
 	case control.Pod:
 		control.ControllerKeys(ev, control.DaemonSet, add)
-		control.AdopterKeys(ev, control.DaemonSet, c.selecting, selectorOf, add)
+		control.AdopterKeys(ev, control.DaemonSet, c.selecting, control.SelectorOf, add)
 	case control.ControllerRevision:
 		control.ControllerKeys(ev, control.DaemonSet, add)
-		control.AdopterKeys(ev, control.DaemonSet, c.selecting, selectorOf, add)
+		control.AdopterKeys(ev, control.DaemonSet, c.selecting, control.SelectorOf, add)
 	case control.Node:
 		c.nodeKeys(ev, add)
 	}
@@ -96,22 +96,6 @@ func (c *controller) nodeKeys(ev object.Event, add func(object.Key)) {
 			add(object.KeyOf(control.DaemonSet, ds))
 		}
 	}
-}
-
-func selectorOf(obj object.Object) *metav1.LabelSelector {
-	ds, ok := obj.(*appsv1.DaemonSet)
-	if !ok {
-		return nil
-	}
-	return ds.Spec.Selector
-}
-
-func podSpecOf(obj object.Object) *corev1.PodSpec {
-	ds, ok := obj.(*appsv1.DaemonSet)
-	if !ok {
-		return nil
-	}
-	return &ds.Spec.Template.Spec
 }
 
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {

@@ -35,7 +35,7 @@ func New(env control.Env) control.Controller {
 		sets: env.Feed.Index("replica sets by controller", control.ByController, control.ReplicaSet),
 		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
 
-		selecting: env.Feed.Index("deployments by selector", control.BySelector(selectorOf), control.Deployment),
+		selecting: env.Feed.Index("deployments by selector", control.BySelector(control.SelectorOf), control.Deployment),
 	}
 	return control.Controller{Name: "deployment-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -48,7 +48,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		}
 	case control.ReplicaSet:
 		control.ControllerKeys(ev, control.Deployment, add)
-		control.AdopterKeys(ev, control.Deployment, c.selecting, selectorOf, add)
+		control.AdopterKeys(ev, control.Deployment, c.selecting, control.SelectorOf, add)
 	case control.Pod:
 		// Recreate waits for the old pods' end; the counts of ReplicaSets come
 		// with the sets' own events.
@@ -64,14 +64,6 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 			control.ControllerKeys(object.Event{Object: rs}, control.Deployment, add)
 		}
 	}
-}
-
-func selectorOf(obj object.Object) *metav1.LabelSelector {
-	d, ok := obj.(*appsv1.Deployment)
-	if !ok {
-		return nil
-	}
-	return d.Spec.Selector
 }
 
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {

@@ -48,8 +48,8 @@ func New(env control.Env) control.Controller {
 		Env:       env,
 		pods:      env.Feed.Index("pods by controller", control.ByController, control.Pod),
 		strays:    env.Feed.Index("tracked pods by job", byJob, control.Pod),
-		selecting: env.Feed.Index("jobs by selector", control.BySelector(selectorOf), control.Job),
-		accounts:  env.Feed.Index("jobs by account", control.ByAccount(podSpecOf), control.Job),
+		selecting: env.Feed.Index("jobs by selector", control.BySelector(control.SelectorOf), control.Job),
+		accounts:  env.Feed.Index("jobs by account", control.ByAccount(control.PodSpecOf), control.Job),
 		backoffs:  map[object.Key]backoffOf{},
 	}
 	return control.Controller{Name: "job-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
@@ -64,27 +64,11 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		control.AccountKeys(ev, c.accounts, add)
 	case control.Pod:
 		control.ControllerKeys(ev, control.Job, add)
-		control.AdopterKeys(ev, control.Job, c.selecting, selectorOf, add)
+		control.AdopterKeys(ev, control.Job, c.selecting, control.SelectorOf, add)
 		if pod, ok := ev.Object.(*corev1.Pod); ok && ev.Type != object.Deleted && tracked(pod) && jobOf(pod) == nil {
 			add(ev.Key)
 		}
 	}
-}
-
-func selectorOf(obj object.Object) *metav1.LabelSelector {
-	job, ok := obj.(*batchv1.Job)
-	if !ok {
-		return nil
-	}
-	return job.Spec.Selector
-}
-
-func podSpecOf(obj object.Object) *corev1.PodSpec {
-	job, ok := obj.(*batchv1.Job)
-	if !ok {
-		return nil
-	}
-	return &job.Spec.Template.Spec
 }
 
 // byJob files the pods that have not been counted under the name of their job.

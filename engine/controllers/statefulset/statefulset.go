@@ -40,8 +40,8 @@ func New(env control.Env) control.Controller {
 		Env: env, Keeper: history.NewKeeper(env),
 		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
 
-		selecting: env.Feed.Index("stateful sets by selector", control.BySelector(selectorOf), control.StatefulSet),
-		accounts:  env.Feed.Index("stateful sets by account", control.ByAccount(podSpecOf), control.StatefulSet),
+		selecting: env.Feed.Index("stateful sets by selector", control.BySelector(control.SelectorOf), control.StatefulSet),
+		accounts:  env.Feed.Index("stateful sets by account", control.ByAccount(control.PodSpecOf), control.StatefulSet),
 		claiming:  env.Feed.Index("stateful sets with claims by namespace", claiming, control.StatefulSet),
 	}
 	return control.Controller{Name: "statefulset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
@@ -63,24 +63,8 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		}
 	case control.Pod, control.ControllerRevision:
 		control.ControllerKeys(ev, control.StatefulSet, add)
-		control.AdopterKeys(ev, control.StatefulSet, c.selecting, selectorOf, add)
+		control.AdopterKeys(ev, control.StatefulSet, c.selecting, control.SelectorOf, add)
 	}
-}
-
-func selectorOf(obj object.Object) *metav1.LabelSelector {
-	set, ok := obj.(*appsv1.StatefulSet)
-	if !ok {
-		return nil
-	}
-	return set.Spec.Selector
-}
-
-func podSpecOf(obj object.Object) *corev1.PodSpec {
-	set, ok := obj.(*appsv1.StatefulSet)
-	if !ok {
-		return nil
-	}
-	return &set.Spec.Template.Spec
 }
 
 func claiming(obj object.Object) []string {
