@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -133,6 +134,37 @@ func TestNoNodeIsHeard(t *testing.T) {
 	c.standby()
 	c.eventually("eviction", func() bool {
 		return slices.Contains(c.events("Pod", pod.Name), "TaintManagerEviction: Marking for deletion Pod default/"+pod.Name)
+	})
+}
+
+// TestRangesRunOut: nodes for which no range is left are told so, and get the next one that
+// is free again.
+func TestRangesRunOut(t *testing.T) {
+	c := start(t, 6, quiet, func(cfg *controllers.Config) { cfg.ClusterCIDR = netip.MustParsePrefix("10.244.0.0/22") })
+	ranges := func() (with, without []string) {
+		nodes, _ := c.store.List(control.Node, "")
+		for _, n := range nodes {
+			if cidr := n.(*corev1.Node).Spec.PodCIDR; cidr != "" {
+				with = append(with, cidr+" "+n.GetName())
+			} else {
+				without = append(without, n.GetName())
+			}
+		}
+		slices.Sort(with)
+		return with, without
+	}
+	c.eventually("four nodes with ranges", func() bool { with, _ := ranges(); return len(with) == 4 })
+	with, without := ranges()
+	for _, name := range without {
+		c.eventually("the event of "+name, func() bool {
+			return slices.Contains(c.events("Node", name), "CIDRNotAvailable: Node "+name+" status is now: CIDRNotAvailable")
+		})
+	}
+	cidr, gone, _ := strings.Cut(with[2], " ")
+	c.delete(object.Key{GroupKind: control.Node, Name: gone}, metav1.DeletePropagationBackground)
+	c.eventually("the range of "+gone+" to be another's", func() bool {
+		with, without := ranges()
+		return len(with) == 4 && len(without) == 1 && strings.HasPrefix(with[2], cidr) && !strings.HasSuffix(with[2], gone)
 	})
 }
 

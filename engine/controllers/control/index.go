@@ -57,6 +57,13 @@ func (ix *Index) Len(value string) int {
 	return len(ix.values[value])
 }
 
+// Values is how many values there are with an object.
+func (ix *Index) Values() int {
+	ix.mu.RLock()
+	defer ix.mu.RUnlock()
+	return len(ix.values)
+}
+
 // Keys returns the keys of the objects under a value, in no order.
 func (ix *Index) Keys(value string) []object.Key {
 	ix.mu.RLock()

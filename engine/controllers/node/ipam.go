@@ -20,7 +20,8 @@ const nodeBits = 24
 type ipam struct {
 	control.Env
 	cluster netip.Prefix
-	ranges  *control.Index // nodes by range
+	ranges  *control.Index // nodes by range, if it is one of the cluster's
+	without *control.Index // nodes without one, all under ""
 	next    uint32         // where to look first; owned by the one worker
 }
 
@@ -29,21 +30,51 @@ type ipam struct {
 func NewIPAM(env control.Env, cluster netip.Prefix) control.Controller {
 	c := &ipam{Env: env, cluster: cluster.Masked()}
 	c.ranges = env.Feed.Index("nodes by pod CIDR", func(obj object.Object) []string {
-		if node, ok := obj.(*corev1.Node); ok && node.Spec.PodCIDR != "" {
-			return []string{node.Spec.PodCIDR}
+		if cidr := c.rangeOf(obj); cidr != "" {
+			return []string{cidr}
 		}
 		return nil
 	}, control.Node)
-	return control.Controller{
-		Name: "node-ipam-controller",
-		Keys: func(ev object.Event, add func(object.Key)) {
-			if node, ok := ev.Object.(*corev1.Node); ok && ev.Type != object.Deleted && node.Spec.PodCIDR == "" {
-				add(ev.Key)
-			}
-		},
-		Reconcile: c.reconcile,
+	c.without = env.Feed.Index("nodes without a pod CIDR", func(obj object.Object) []string {
+		if node, ok := obj.(*corev1.Node); ok && node.Spec.PodCIDR == "" {
+			return []string{""}
+		}
+		return nil
+	}, control.Node)
+	return control.Controller{Name: "node-ipam-controller", Keys: c.keys, Reconcile: c.reconcile}
+}
+
+// keys are a node without a range, and all of them if one is free again.
+func (c *ipam) keys(ev object.Event, add func(object.Key)) {
+	node, ok := ev.Object.(*corev1.Node)
+	if !ok {
+		return
+	}
+	if ev.Type != object.Deleted && node.Spec.PodCIDR == "" {
+		add(ev.Key)
+	}
+	if was := c.rangeOf(ev.Old); was != "" && c.ranges.Len(was) == 0 {
+		for _, key := range c.without.Keys("") {
+			add(key)
+		}
 	}
 }
+
+// rangeOf is the range of a node, "" if it has none of the cluster's.
+func (c *ipam) rangeOf(obj object.Object) string {
+	node, ok := obj.(*corev1.Node)
+	if !ok || node.Spec.PodCIDR == "" {
+		return ""
+	}
+	cidr, err := netip.ParsePrefix(node.Spec.PodCIDR)
+	if err != nil || cidr.Bits() != c.bits() || !c.cluster.Contains(cidr.Addr()) {
+		return ""
+	}
+	return cidr.Masked().String()
+}
+
+// bits is the size of ranges.
+func (c *ipam) bits() int { return max(c.cluster.Bits(), nodeBits) }
 
 func (c *ipam) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
 	node := control.Get[corev1.Node](c.Store, key)
@@ -52,8 +83,9 @@ func (c *ipam) reconcile(ctx context.Context, key object.Key) (time.Duration, er
 	}
 	cidr, ok := c.free()
 	if !ok {
+		// A range that is free again wakes up those that have none.
 		c.Events.Normal("cidrAllocator", node, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
-		return 0, fmt.Errorf("give %s a pod CIDR: all of %s is taken", key, c.cluster)
+		return 0, nil
 	}
 	_, err := c.Commit(ctx, change.Tx{Changes: []change.Change{control.Guarded(change.Patch(key, func(obj object.Object) bool {
 		stored := obj.(*corev1.Node)
@@ -71,8 +103,11 @@ func (c *ipam) reconcile(ctx context.Context, key object.Key) (time.Duration, er
 
 // free finds a range that no node has.
 func (c *ipam) free() (netip.Prefix, bool) {
-	bits := max(c.cluster.Bits(), nodeBits)
+	bits := c.bits()
 	count := uint32(1) << (bits - c.cluster.Bits())
+	if c.ranges.Values() >= int(count) {
+		return netip.Prefix{}, false
+	}
 	base := c.cluster.Addr().As4()
 	for i := range count {
 		n := (c.next + i) % count
