@@ -62,7 +62,7 @@ type Fleet struct {
 	keys     *loop.Keys[types.UID]
 	nodes    []*node
 	byName   map[string]*node
-	discards *discards
+	discards *objects.Discards
 	// The watches of all nodes, unless each has its own.
 	ownNodes, ownPods *feed
 
@@ -120,10 +120,10 @@ func (f *Fleet) Run(ctx context.Context) error {
 		return guard.Call(ctx, "run hollow pods", func() error { return f.keys.Run(ctx) })
 	})
 	group.Go(func() error {
-		return guard.Call(ctx, "discard hollow volumes", func() error { return f.discards.keys.Run(ctx) })
+		return guard.Call(ctx, "discard hollow volumes", func() error { return f.discards.Run(ctx) })
 	})
 	group.Go(func() error {
-		return guard.Loop(ctx, "watch volumes", func(ctx context.Context) error { f.discards.follow(ctx); return nil })
+		return guard.Loop(ctx, "watch volumes", func(ctx context.Context) error { f.discards.Follow(ctx, f.cfg.Client, ""); return nil })
 	})
 	if !f.cfg.OwnWatches {
 		f.watch(ctx, group)
@@ -189,7 +189,7 @@ func (f *Fleet) power(name string, on bool) error {
 	}
 	n.power.set(on)
 	if on {
-		f.discards.wake()
+		f.discards.Wake()
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-helpers/storage/ephemeral"
 
 	"headway.dev/manifests/model/kinds/storage"
@@ -49,9 +48,9 @@ func (o *Cache) Volume(ctx context.Context, pod *corev1.Pod, claim string) (*cor
 	return pv, nil
 }
 
-// Abandoned reports whether a volume is deleted, and no claim has it: its node is to
+// abandoned reports whether a volume is deleted, and no claim has it: its node is to
 // remove its data.
-func Abandoned(pv *corev1.PersistentVolume) bool {
+func abandoned(pv *corev1.PersistentVolume) bool {
 	return pv.DeletionTimestamp != nil && pv.Status.Phase != corev1.VolumeBound && slices.Contains(pv.Finalizers, storage.LocalFinalizer)
 }
 
@@ -72,12 +71,7 @@ func Forget(ctx context.Context, client kubernetes.Interface, pv *corev1.Persist
 	return nil
 }
 
-// FollowVolumes keeps store equal to the volumes that have their data on a node, on any
-// if it is empty, until ctx ends.
-func FollowVolumes(ctx context.Context, client kubernetes.Interface, node string, store cache.ReflectorStore) {
-	Follow(ctx, client, volumesOf{client, node}, "", &corev1.PersistentVolume{}, store, "node-volumes")
-}
-
+// volumesOf are the volumes that have their data on a node, on any if it is empty.
 type volumesOf struct {
 	client kubernetes.Interface
 	node   string
