@@ -73,8 +73,10 @@ func required(key string, values ...string) func(*corev1.Pod) {
 	}
 }
 
-func snapshot(objs ...any) *placement.Snapshot {
-	s := placement.NewSnapshot()
+func snapshot(objs ...any) *placement.Snapshot { return fill(placement.NewSnapshot(), objs) }
+
+// fill tells a snapshot of nodes and pods.
+func fill(s *placement.Snapshot, objs []any) *placement.Snapshot {
 	for _, o := range objs {
 		switch o := o.(type) {
 		case *corev1.Node:

@@ -23,15 +23,7 @@ func profiled(t *testing.T, text string, objs ...any) *placement.Snapshot {
 	}
 	s := placement.NewSnapshot()
 	s.Profiles = c.Profiles
-	for _, o := range objs {
-		switch o := o.(type) {
-		case *corev1.Node:
-			s.SetNode(o)
-		case *corev1.Pod:
-			s.SetPod(o)
-		}
-	}
-	return s
+	return fill(s, objs)
 }
 
 func mine(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }
