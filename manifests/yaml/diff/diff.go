@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -38,7 +39,7 @@ const HiddenFields = "headway.dev/hidden-fields"
 
 // Objects lists the differences from old to new in path order, ignoring what
 // the server owns (resourceVersion, uid, generation, creationTimestamp, the
-// deletion stamps, managedFields, status). Either may be nil. Lists without a
+// deletion stamps, managedFields, the generation of a DaemonSet's template, status). Either may be nil. Lists without a
 // merge key that hold plain values (args) count as one field; if only the order
 // of a list with a merge key differs, the field is the list, with its keys as
 // values. Values of Secrets, and those that HiddenFields names, come out as
@@ -103,6 +104,8 @@ var ignored = map[string]bool{
 	"metadata.resourceVersion": true, "metadata.uid": true, "metadata.generation": true,
 	"metadata.creationTimestamp": true, "metadata.deletionTimestamp": true,
 	"metadata.deletionGracePeriodSeconds": true, "metadata.managedFields": true, "metadata.selfLink": true,
+	// Which counts the templates of a DaemonSet.
+	"metadata.annotations[" + appsv1.DeprecatedTemplateGeneration + "]": true,
 }
 
 // walker collects the differences between two values of one type. An invalid

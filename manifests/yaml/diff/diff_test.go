@@ -81,6 +81,11 @@ func TestObjects(t *testing.T) {
 		"created": {"", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: b}\ndata: {x: \"\"}", []F{
 			{"data.x", nil, ""}, {"metadata.name", nil, "a"}, {"metadata.namespace", nil, "b"},
 		}},
+		"the server's annotation": {
+			"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a, annotations: {deprecated.daemonset.template.generation: \"1\"}}",
+			"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a, annotations: {deprecated.daemonset.template.generation: \"2\", b: c}}",
+			[]F{{"metadata.annotations.b", nil, "c"}},
+		},
 		"deleted": {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}", "", []F{{"metadata.name", "a", nil}}},
 	} {
 		if d := cmp.Diff(test.want, diff.Objects(parse(t, test.old), parse(t, test.new))); d != "" {

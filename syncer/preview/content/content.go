@@ -2,7 +2,11 @@ package content
 
 import (
 	"encoding/json"
+	"reflect"
 	"regexp"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
@@ -99,6 +103,7 @@ func contentOf(obj object.Object) (map[string]any, int) {
 		delete(m, "status")
 	}
 	prune(m)
+	dropUnsaid(m, reflect.ValueOf(obj))
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return nil, 0
@@ -123,6 +128,43 @@ func prune(m map[string]any) {
 		}
 	}
 }
+
+// dropUnsaid drops what Go's types write where a file says nothing, as resources: {} of
+// containers and targetPort: 0 of Services: there is no difference between it and none. An
+// empty selector stays: people read it as all.
+func dropUnsaid(m map[string]any, v reflect.Value) {
+	if v = reflect.Indirect(v); v.Kind() != reflect.Struct {
+		return // a custom resource is what its file says
+	}
+	for i := range v.NumField() {
+		f, value := v.Type().Field(i), v.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" || strings.Contains(options, "inline") {
+			dropUnsaid(m, value)
+			continue
+		}
+		unsaid := value.Kind() == reflect.Struct && value.IsZero() && f.Type != selector
+		switch child := m[name].(type) {
+		case map[string]any:
+			dropUnsaid(child, value)
+			if unsaid && (len(child) == 0 || name == "status") {
+				delete(m, name)
+			}
+		case []any:
+			for i, item := range child {
+				if item, ok := item.(map[string]any); ok && value.Kind() == reflect.Slice && i < value.Len() {
+					dropUnsaid(item, value.Index(i))
+				}
+			}
+		default:
+			if unsaid && strings.Contains(options, "omitempty") {
+				delete(m, name)
+			}
+		}
+	}
+}
+
+var selector = reflect.TypeFor[metav1.LabelSelector]()
 
 func isEmpty(m map[string]any) bool {
 	for _, v := range m {
