@@ -388,6 +388,30 @@ func TestPodCIDRComesLater(t *testing.T) {
 	}
 }
 
+// TestHostPortsGoFirst: a pod goes with its host port also before the node knows its range,
+// as with "headway cleanup", which never does; those of others stay.
+func TestHostPortsGoFirst(t *testing.T) {
+	n := nodetest.Start(t)
+	goes, stays := nodetest.Sandbox("goes"), nodetest.Sandbox("stays")
+	goes.HostPorts = []runtime.HostPort{{Protocol: "TCP", HostPort: 28085, ContainerPort: 8080}}
+	stays.HostPorts = []runtime.HostPort{{Protocol: "TCP", HostPort: 28086, ContainerPort: 8080}}
+	for _, pod := range []runtime.SandboxConfig{goes, stays} {
+		n.Run(t, pod, "main", "serve")
+	}
+	n.NetConf.PodCIDR = netip.Prefix{}
+	n.Restart(t)
+	if err := n.RemoveSandbox(t.Context(), goes.PodRef); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := impatient().Do(nodetest.Request(t, "http://127.0.0.1:28085/")); err == nil {
+		resp.Body.Close()
+		t.Error("the host port answers after its pod is gone")
+	}
+	if got := nodetest.Get(t, "http://127.0.0.1:28086/hostname"); got != "stays\n" {
+		t.Errorf("the host port of the other pod answers %q", got)
+	}
+}
+
 func TestAddressesSurviveRestartsAndAreReusedLate(t *testing.T) {
 	n := nodetest.Names(t)
 	n.Restart(t)

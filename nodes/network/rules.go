@@ -31,15 +31,24 @@ func jumps(chains string) []jump {
 }
 
 // rules renders our chains as input of iptables-restore --noflush: naming a
-// chain empties it, chains not named are left alone.
+// chain empties it, chains not named are left alone. Those that need the range of the
+// node's pods are not named while it is not known: pods that go before it is take their
+// host ports with them.
 func rules(in ruleInput) string {
 	var b strings.Builder
 	hostPorts, masq, forward := in.Chains+"-HOSTPORTS", in.Chains+"-PODMASQ", in.Chains+"-PODFWD"
-	fmt.Fprintf(&b, "*nat\n:%s - [0:0]\n:%s - [0:0]\n", hostPorts, masq)
+	fmt.Fprintf(&b, "*nat\n:%s - [0:0]\n", hostPorts)
+	if in.PodCIDR.IsValid() {
+		fmt.Fprintf(&b, ":%s - [0:0]\n", masq)
+	}
 	for _, l := range in.Leases {
 		for _, p := range l.Ports {
 			writeHostPort(&b, hostPorts, l.IP, p)
 		}
+	}
+	if !in.PodCIDR.IsValid() {
+		b.WriteString("COMMIT\n")
+		return b.String()
 	}
 	// Order: 1. host ports reached from 127.0.0.1 (the pod could not answer to
 	// that address), 2. inside the cluster addresses are kept, 3. the rest
