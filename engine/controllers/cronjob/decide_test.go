@@ -134,7 +134,8 @@ func TestDecide(t *testing.T) {
 		// A job that ends in between does not put the next one off.
 		"not yet of every": {
 			newCronJob(last(50*time.Minute), active("a"), spec(func(s *batchv1.CronJobSpec) { s.Schedule = "@every 1h" })),
-			[]*batchv1.Job{newJob("a", ended(batchv1.JobComplete, time.Minute))}, "last 02:20; succeeded 03:09:30; event SawCompletedJob; after 10m0s",
+			[]*batchv1.Job{newJob("a", ended(batchv1.JobComplete, time.Minute))},
+			"last 02:20; succeeded 03:09:30; event SawCompletedJob; after 10m0s",
 		},
 		"allow":        {newCronJob(active("a")), []*batchv1.Job{newJob("a")}, made + "active a; last 03:10; after 9m30s"},
 		"forbid":       {newCronJob(active("a"), spec(func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent })), []*batchv1.Job{newJob("a")}, "active a; event JobAlreadyActive; after 9m30s"},

@@ -40,7 +40,7 @@ func following(c *batchv1.CronJob, times cron.Schedule, now time.Time) time.Time
 // counted is the last time of "@every", which has none of its own: they are counted from
 // one.
 func counted(every cron.ConstantDelaySchedule, from, now time.Time) time.Time {
-	return from.Add(max(0, now.Sub(from)) / every.Delay * every.Delay)
+	return from.Add(max(0, now.Sub(from)).Truncate(every.Delay))
 }
 
 // since is the time after which the CronJob may have missed one.
