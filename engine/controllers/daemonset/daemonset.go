@@ -12,7 +12,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
@@ -34,7 +33,7 @@ type controller struct {
 	pods *control.Index // by controller
 	// selecting are daemon sets by selector, accounts by what their pods run as.
 	selecting, accounts *control.Index
-	failed              *flowcontrol.Backoff
+	failed              *control.Failures
 	verdicts            verdicts
 }
 
@@ -46,7 +45,7 @@ func New(env control.Env) control.Controller {
 
 		selecting: env.Feed.Index("daemon sets by selector", control.BySelector(control.SelectorOf), control.DaemonSet),
 		accounts:  env.Feed.Index("daemon sets by account", control.ByAccount(control.PodSpecOf), control.DaemonSet),
-		failed:    flowcontrol.NewBackOff(firstBackoff, maxBackoff),
+		failed:    control.NewFailures(firstBackoff, maxBackoff),
 		verdicts:  newVerdicts(),
 	}
 	return control.Controller{Name: "daemonset-controller", Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
@@ -134,7 +133,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	}
 	in := Input{
 		Set: ds, Nodes: c.verdicts.of(key, ds, c.nodes()), Pods: asPods(claims.Owned), Hash: past.Current.Labels[appsv1.ControllerRevisionHashLabelKey],
-		Hashes: map[string]bool{}, Backoff: c.backoff(ds), Now: c.Now(),
+		Hashes: map[string]bool{}, Backoff: func(node string) time.Duration { return c.failed.Wait(backoffKey(ds, node)) }, Now: c.Now(),
 	}
 	in.Hashes[in.Hash] = true
 	for _, r := range past.Same {
@@ -239,21 +238,7 @@ func (c *controller) tell(in Input, plan Plan, created []string, deleted []*core
 		c.Events.Normal(source, in.Set, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
 	}
 	for _, node := range plan.Failed {
-		c.failed.Next(backoffKey(in.Set, node), c.failed.Clock.Now())
-	}
-	if len(plan.Failed) > 0 {
-		c.failed.GC()
-	}
-}
-
-// backoff tells for how long the failed pods of nodes stay.
-func (c *controller) backoff(ds *appsv1.DaemonSet) func(string) time.Duration {
-	return func(node string) time.Duration {
-		key := backoffKey(ds, node)
-		if c.failed.IsInBackOffSinceUpdate(key, c.failed.Clock.Now()) {
-			return c.failed.Get(key)
-		}
-		return 0
+		c.failed.Note(backoffKey(in.Set, node))
 	}
 }
 

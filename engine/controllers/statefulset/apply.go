@@ -116,6 +116,8 @@ func (c *controller) makeClaims(ctx context.Context, set *appsv1.StatefulSet, pl
 	return pods, errors.Join(causes...)
 }
 
+func backoffKey(set *appsv1.StatefulSet, pod string) string { return string(set.UID) + "/" + pod }
+
 func (c *controller) tellRest(set *appsv1.StatefulSet, plan Plan) {
 	for _, e := range plan.Events {
 		if e.Type == corev1.EventTypeNormal {
@@ -123,6 +125,9 @@ func (c *controller) tellRest(set *appsv1.StatefulSet, plan Plan) {
 		} else {
 			c.Events.Warning(source, set, e.Reason, "%s", e.Message)
 		}
+	}
+	for _, pod := range plan.Ended {
+		c.ended.Note(backoffKey(set, pod.Name))
 	}
 	for _, pod := range plan.Delete {
 		c.tell(set, "Delete", pod.Name)

@@ -26,7 +26,10 @@ type Input struct {
 	// Current and Update are the names of the revisions of the pods before and after
 	// the update; the same if there is none.
 	Current, Update string
-	Now             time.Time
+	// Backoff is how long a pod that has ended has to be left where it is (nil: not at
+	// all).
+	Backoff func(pod string) time.Duration
+	Now     time.Time
 }
 
 // Creation is a pod to be made.
@@ -42,6 +45,8 @@ type Plan struct {
 	Own    []Ownership
 	Create []Creation
 	Delete []*corev1.Pod
+	// Ended are those among Delete that have ended, and are made again.
+	Ended []*corev1.Pod
 	// Identify are pods whose labels do not tell their numbers.
 	Identify []*corev1.Pod
 	Events   []Event
@@ -81,16 +86,23 @@ func Decide(in Input) Plan {
 	d := &decision{Input: in}
 	d.sort()
 	for _, pod := range in.Pods {
-		if wait := control.AvailableIn(pod, in.Set.Spec.MinReadySeconds, in.Now); wait > 0 && (d.After == 0 || wait < d.After) {
-			d.After = wait
-		}
+		d.lookAfter(control.AvailableIn(pod, in.Set.Spec.MinReadySeconds, in.Now))
 	}
 	if in.Set.DeletionTimestamp == nil && d.fill() && d.shrink() {
 		d.update()
 	}
-	d.Delete = d.Delete[:min(len(d.Delete), burst)]
+	if len(d.Delete) > burst {
+		d.Delete = d.Delete[:burst]
+		d.Ended = slices.DeleteFunc(d.Ended, func(pod *corev1.Pod) bool { return !slices.Contains(d.Delete, pod) })
+	}
 	d.tell()
 	return d.Plan
+}
+
+func (d *decision) lookAfter(wait time.Duration) {
+	if wait > 0 && (d.After == 0 || wait < d.After) {
+		d.After = wait
+	}
 }
 
 func (d *decision) start() int {
@@ -157,7 +169,7 @@ func (d *decision) fill() bool {
 				d.Create = append(d.Create, Creation{n, d.revisionFor(i)})
 			}
 		case control.Terminal(pod):
-			d.recreate(pod)
+			d.recreate(i, pod)
 		case pod.DeletionTimestamp != nil:
 			if !d.ordered() {
 				d.claimed(pod, n, pod.Status.Phase == corev1.PodPending)
@@ -181,11 +193,19 @@ func (d *decision) fill() bool {
 	return true
 }
 
-// recreate deletes a pod that has ended; the next look makes another.
-func (d *decision) recreate(pod *corev1.Pod) {
-	if pod.DeletionTimestamp == nil {
-		d.Delete = append(d.Delete, pod)
+// recreate deletes a pod that has ended; the next look makes another. The same again has to
+// wait if it does not come to run.
+func (d *decision) recreate(i int, pod *corev1.Pod) {
+	if pod.DeletionTimestamp != nil {
+		return
 	}
+	if d.Backoff != nil && revisionOf(pod) == d.revisionFor(i) {
+		if wait := d.Backoff(pod.Name); wait > 0 {
+			d.lookAfter(wait)
+			return
+		}
+	}
+	d.Delete, d.Ended = append(d.Delete, pod), append(d.Ended, pod)
 }
 
 // unstick deletes a pod that keeps all others waiting and has an old template: it may

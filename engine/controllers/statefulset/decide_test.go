@@ -189,6 +189,41 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestBackoff: a pod that ended a moment ago, too, waits, unless there is another template
+// for it, and what is beside it does not.
+func TestBackoff(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set         string
+		pods        []string
+		want, ended string
+	}{
+		"failed":              {set: "2", pods: []string{"0 new failed", "1 new ready"}, want: "3s"},
+		"succeeded":           {set: "2", pods: []string{"0 new succeeded"}, want: "3s"},
+		"of an old template":  {set: "2", pods: []string{"0 old failed", "1 new ready"}, want: "-0", ended: "db-0"},
+		"below the partition": {set: "2 partition=1", pods: []string{"0 old failed", "1 new ready"}, want: "3s"},
+		"another":             {set: "2", pods: []string{"0 new ready", "1 new failed"}, want: "-1", ended: "db-1"},
+		"beside another":      {set: "3 parallel", pods: []string{"0 new failed", "1 new failed"}, want: "+2 new, -1, 3s", ended: "db-1"},
+		"too many":            {set: "0", pods: []string{"0 new failed"}, want: "-0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := newSet(tc.set)
+			plan := Decide(Input{Set: set, Pods: newPods(set, tc.pods...), Current: "old", Update: "new", Now: now, Backoff: func(pod string) time.Duration {
+				if pod == "db-0" {
+					return 3 * time.Second
+				}
+				return 0
+			}})
+			var ended []string
+			for _, pod := range plan.Ended {
+				ended = append(ended, pod.Name)
+			}
+			if got := words(set, plan); got != tc.want || strings.Join(ended, " ") != tc.ended {
+				t.Errorf("Decide = %q, and %v have ended, want %q and %s", got, ended, tc.want, tc.ended)
+			}
+		})
+	}
+}
+
 // TestHugeSize: a set may ask for more pods than there is memory for. What a step costs
 // depends on the pods that there are, and on how many one step makes.
 func TestHugeSize(t *testing.T) {

@@ -22,6 +22,10 @@ const (
 	source = "statefulset-controller"
 	// hashLabel is that of a revision.
 	hashLabel = "controller.kubernetes.io/hash"
+	// A pod that has ended is made again at once, the next one after the first of these
+	// at the earliest, then after twice as long, up to the second: what its node rejects
+	// would else be made again as fast as it can be written.
+	firstBackoff, maxBackoff = time.Second, time.Minute
 )
 
 type controller struct {
@@ -32,6 +36,7 @@ type controller struct {
 	selecting, accounts *control.Index
 	// claiming are those with claims, by namespace.
 	claiming *control.Index
+	ended    *control.Failures
 }
 
 // New makes the controller.
@@ -43,6 +48,7 @@ func New(env control.Env) control.Controller {
 		selecting: env.Feed.Index("stateful sets by selector", control.BySelector(control.SelectorOf), control.StatefulSet),
 		accounts:  env.Feed.Index("stateful sets by account", control.ByAccount(control.PodSpecOf), control.StatefulSet),
 		claiming:  env.Feed.Index("stateful sets with claims by namespace", claiming, control.StatefulSet),
+		ended:     control.NewFailures(firstBackoff, maxBackoff),
 	}
 	return control.Controller{Name: "statefulset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -98,7 +104,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	}
 	in := Input{Set: set, Pods: pods, Current: current.Name, Update: past.Current.Name, Now: c.Now(), Claim: func(name string) *corev1.PersistentVolumeClaim {
 		return control.Get[corev1.PersistentVolumeClaim](c.Store, object.Key{GroupKind: control.PersistentVolumeClaim, Namespace: set.Namespace, Name: name})
-	}}
+	}, Backoff: func(pod string) time.Duration { return c.ended.Wait(backoffKey(set, pod)) }}
 	plan := Decide(in)
 	if err := c.apply(ctx, key, in, plan, current); err != nil {
 		return 0, err
