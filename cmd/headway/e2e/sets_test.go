@@ -183,7 +183,37 @@ func TestStatefulSet(t *testing.T) {
 		return nil
 	})
 
+	statefulSetWithTakenPort(t, c)
 	statefulSetWithClaims(t, c)
+}
+
+// statefulSetWithTakenPort: a pod that its node rejects fails, and is made again until the
+// node takes it.
+func statefulSetWithTakenPort(t *testing.T, c *e2e.Cluster) {
+	t.Helper()
+	const spec = `
+      nodeName: node-1
+      terminationGracePeriodSeconds: 0
+      containers: [{name: main, image: "headway.dev/test/busybox:1", command: [sleep, "3600"], ports: [{containerPort: 21017, hostPort: 21017}]}]
+`
+	c.KubectlIn("apiVersion: v1\nkind: Pod\nmetadata: {name: holder, namespace: default}\nspec:"+spec, "create", "-f", "-")
+	c.Kubectl("wait", "--for=condition=Ready", "pod/holder", "--timeout=60s")
+	c.KubectlIn(`apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: port, namespace: default}
+spec:
+  selector: {matchLabels: {app: port}}
+  template:
+    metadata: {labels: {app: port}}
+    spec:`+strings.ReplaceAll(spec, "\n", "\n  "), "create", "-f", "-")
+	c.Eventually(time.Minute, "the pod is rejected and made again", func() error {
+		return holds(c.Kubectl("get", "events", "-o", `jsonpath={range .items[*]}{.reason}: {.message}{"\n"}{end}`),
+			"NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports", "SuccessfulDelete: Delete Pod port-0 in StatefulSet port successful")
+	})
+	c.Kubectl("delete", "pod", "holder", "--force")
+	c.Kubectl("rollout", "status", "sts/port", "--timeout=60s")
+	c.Kubectl("wait", "--for=condition=Ready", "pod/port-0", "--timeout=60s")
+	c.Kubectl("delete", "sts", "port")
 }
 
 // statefulSetWithClaims: each pod has a claim of its own, which it finds again after it was
