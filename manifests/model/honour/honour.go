@@ -35,7 +35,8 @@ type Rule struct {
 	// all.
 	Values string
 	// Asks reports whether the struct that has the field asks for what is
-	// missing. Nil: it does if the field is not the zero value.
+	// missing. Nil: it does if the field is not the zero value, and no list or map
+	// without entries.
 	Asks func(parent reflect.Value) bool
 	// At is a name to show below the field, such as a key of a map.
 	At string

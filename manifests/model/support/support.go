@@ -177,10 +177,19 @@ func (p *place) path() *field.Path {
 	return path
 }
 
+// unset reports whether a field says nothing: charts write [] and {} for lists and maps
+// without entries.
+func unset(v reflect.Value) bool {
+	if v.Kind() == reflect.Slice || v.Kind() == reflect.Map {
+		return v.Len() == 0
+	}
+	return v.IsZero()
+}
+
 func (n *node) walk(v reflect.Value, at *place, found func(*field.Path, *honour.Rule)) {
 	for i := range n.rules {
 		r := &n.rules[i]
-		if r.rule.Asks == nil && v.Field(r.index).IsZero() || r.rule.Asks != nil && !r.rule.Asks(v) {
+		if r.rule.Asks == nil && unset(v.Field(r.index)) || r.rule.Asks != nil && !r.rule.Asks(v) {
 			continue
 		}
 		path := at.path().Child(r.name)

@@ -133,6 +133,7 @@ var podHonours = honour.Types{
 	honour.Of[corev1.SleepAction]():      {Honoured: "seconds"},
 	honour.Of[corev1.SecurityContext]():  securityContextFields,
 	honour.Of[corev1.Capabilities]():     capabilitiesFields,
+	honour.Of[corev1.SELinuxOptions]():   seLinuxOptionsFields,
 	honour.Of[corev1.SeccompProfile](): {
 		Honoured: "type localhostProfile",
 		Rules: map[string]*honour.Rule{"type": {

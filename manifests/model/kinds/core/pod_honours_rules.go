@@ -36,10 +36,9 @@ var podSpecFields = honour.Fields{
 }
 
 var podSecurityContextFields = honour.Fields{
-	Honoured: "runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup sysctls fsGroupChangePolicy seccompProfile appArmorProfile",
+	Honoured: "runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup sysctls fsGroupChangePolicy seccompProfile appArmorProfile seLinuxOptions",
 	Rules: map[string]*honour.Rule{
-		"seLinuxOptions":      noSELinux,
-		"seLinuxChangePolicy": noSELinux,
+		"seLinuxChangePolicy": honour.NotServed(noSELinux),
 		"windowsOptions":      noWindows,
 		"supplementalGroupsPolicy": {
 			Level: honour.Refused, Values: "Strict", Reason: "groups of the image's /etc/group are merged",
@@ -50,15 +49,18 @@ var podSecurityContextFields = honour.Fields{
 	},
 }
 
-var (
-	noSELinux = honour.NotServed("containers run without an SELinux label")
-	noWindows = &honour.Rule{Level: honour.Hint, Reason: "nodes run Linux"}
-)
+const noSELinux = "containers run without an SELinux label"
+
+// seLinuxOptionsFields refuse a label; what many charts write, {}, asks for none.
+var seLinuxOptionsFields = honour.Fields{Rules: map[string]*honour.Rule{
+	"user": honour.NotServed(noSELinux), "role": honour.NotServed(noSELinux), "type": honour.NotServed(noSELinux), "level": honour.NotServed(noSELinux),
+}}
+
+var noWindows = &honour.Rule{Level: honour.Hint, Reason: "nodes run Linux"}
 
 var securityContextFields = honour.Fields{
-	Honoured: "capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation seccompProfile appArmorProfile",
+	Honoured: "capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation seccompProfile appArmorProfile seLinuxOptions",
 	Rules: map[string]*honour.Rule{
-		"seLinuxOptions": noSELinux,
 		"windowsOptions": noWindows,
 		"procMount": {
 			Level: honour.Refused, Values: "Unmasked", Reason: "/proc is always masked, but for privileged containers",
