@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,10 +99,13 @@ func TestPlanPods(t *testing.T) {
 	}, nil)
 	w.stop()
 	var asked []rollout.Rollout
-	var class object.Object
+	var decides []object.Object // which the plan brings, and the simulation has to know
 	w.cfg = func(cfg *syncer.Config) {
 		cfg.Simulate = func(_ context.Context, planned object.Reader, list []rollout.Rollout) []rollout.Placement {
-			asked, class = list, planned.Get(object.Key{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}, Name: "high"})
+			asked, decides = list, nil
+			for _, kind := range []schema.GroupKind{{Group: "scheduling.k8s.io", Kind: "PriorityClass"}, {Group: "storage.k8s.io", Kind: "StorageClass"}, {Kind: "PersistentVolume"}} {
+				decides = append(decides, planned.Get(object.Key{GroupKind: kind, Name: "high"}))
+			}
 			victim := func(name string, priority int32, then string) rollout.Victim {
 				return rollout.Victim{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.PodSpec{Priority: &priority}}, Then: then}
 			}
@@ -130,7 +134,9 @@ func TestPlanPods(t *testing.T) {
 	w.branch("next", map[string]string{
 		"roll.yaml": workload("roll", "web:2", 4, ""), "all.yaml": workload("all", "web:2", 2, recreate), "up.yaml": workload("up", "web:1", 5, ""),
 		"down.yaml": workload("down", "web:1", 1, ""), "gone.yaml": "", "new.yaml": workload("new", "web:1", 3, ""),
-		"class.yaml": "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 9\n",
+		"class.yaml": "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 9\n" +
+			"---\napiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: high}\nprovisioner: example.com/disks\n" +
+			"---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {name: high}\nspec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /srv}}\n",
 	})
 	p := w.plan(wire.PlanRequest{Rev: "next"})
 	one := func(r wire.Rollout) wire.Rollout { r.Kind, r.Namespace = "Deployment", "default"; return r }
@@ -175,8 +181,8 @@ func TestPlanPods(t *testing.T) {
 	check(t, p, wire.CheckPassed, "scheduling", "there is room for 3 new pods beside today's")
 	check(t, p, wire.CheckWarning, "scheduling", "Deployment/default/up: 3 new pods would preempt pod default/x (priority 7), which gets another node; "+
 		"pod default/y (priority -1), which would stay pending; pod default/z (priority 0), which nobody makes again")
-	if class == nil {
-		t.Error("the simulation does not see the PriorityClass of the commit")
+	if len(decides) != 3 || slices.Contains(decides, nil) {
+		t.Errorf("the simulation knows of what the plan brings: %v", decides)
 	}
 	check(t, p, wire.CheckPassed, flux.MaxDeletes, "1 deletion, no bound is set")
 }

@@ -10,6 +10,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
@@ -254,7 +255,7 @@ func (p *planning) foresee() {
 	if p.v.Foresee == nil {
 		return
 	}
-	changed := p.deciding()
+	changed := p.changed(foresee.Decides)
 	view := rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, p.sees}, changed)
 	for _, one := range p.order {
 		known := len(one.res.Errors)
@@ -269,20 +270,28 @@ func (p *planning) foresee() {
 // sees reports whether the caller may read an object.
 func (p *planning) sees(key object.Key) bool { return p.v.Rights.Permitted(p.ctx, "get", key) == nil }
 
-// afterwards is the cluster with what the commit makes of what decides about others.
+// afterwards is the cluster with what the commit makes of what decides about others, and of
+// volumes and their classes.
 func (p *planning) afterwards() object.Reader {
-	return rights.NewAfterwards(&overlay{p.v.Env.Store, p.namespaces}, p.deciding())
+	return rights.NewAfterwards(&overlay{p.v.Env.Store, p.namespaces}, p.changed(func(key object.Key) bool {
+		return foresee.Decides(key) || key.GroupKind == volumeKind || key.GroupKind == storageClassKind
+	}))
 }
 
-// deciding are the objects as the commit leaves them of which foresee.Decides.
-func (p *planning) deciding() map[object.Key]object.Object {
+var (
+	volumeKind       = schema.GroupKind{Kind: "PersistentVolume"}
+	storageClassKind = schema.GroupKind{Group: "storage.k8s.io", Kind: "StorageClass"}
+)
+
+// changed are the objects of some keys as the commit leaves them.
+func (p *planning) changed(of func(object.Key) bool) map[object.Key]object.Object {
 	changed := map[object.Key]object.Object{}
 	for _, one := range p.order {
 		if len(one.plan.Errors) > one.shut || one.ks.Spec.Suspend {
 			continue // it would not be applied
 		}
 		for _, a := range one.res.Actions {
-			if a.Writes() && foresee.Decides(a.Key) {
+			if a.Writes() && of(a.Key) {
 				changed[a.Key] = a.Object
 			}
 		}

@@ -116,7 +116,8 @@ func withUser(next http.Handler) http.Handler {
 }
 
 // simulate asks the scheduler's core about the pods of a plan, as things stand
-// in the store, with what the plan makes of what is said of pods.
+// in the store, with what the plan makes of what is said of pods, of volumes and of
+// their classes.
 func simulate(stored object.Reader, profiles profile.Profiles) rollout.Simulator {
 	return func(ctx context.Context, planned object.Reader, list []rollout.Rollout) []rollout.Placement {
 		rollouts := make([]simulator.Rollout, len(list))
@@ -130,7 +131,7 @@ func simulate(stored object.Reader, profiles profile.Profiles) rollout.Simulator
 			}
 		}
 		placed := make([]rollout.Placement, len(list))
-		for i, o := range simulator.Run(profiles, scheduler.Volumes(stored), all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), budgets(stored), rollouts) {
+		for i, o := range simulator.Run(profiles, scheduler.Volumes(planned), all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), budgets(stored), rollouts) {
 			placed[i] = rollout.Placement{Placed: o.Placed, Late: o.Late, Stuck: o.Stuck, Message: o.Message}
 			for _, v := range o.Victims {
 				placed[i].Victims = append(placed[i].Victims, rollout.Victim{Pod: v.Pod, Then: string(v.Then)})

@@ -1,6 +1,7 @@
 package up
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/preview/rollout"
@@ -79,6 +81,38 @@ func TestSimulate(t *testing.T) {
 		{Message: "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."},
 	}
 	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("placements (-want +got):\n%s", d)
+	}
+}
+
+// Claims get the volumes and the classes that come with them in the same commit.
+func TestSimulateVolumes(t *testing.T) {
+	stored := objects{&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{storage.VolumesAnnotation: "/volumes"}},
+		Status:     corev1.NodeStatus{Allocatable: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("9")}},
+	}}
+	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	keep := storage.Local()
+	keep.Name = "keep"
+	brought := slices.Concat(stored, objects{keep, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "disk"}, Spec: corev1.PersistentVolumeSpec{
+		StorageClassName: "manual", Capacity: size, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: new(corev1.PersistentVolumeFilesystem),
+	}}})
+	roll := func(class string) rollout.Rollout {
+		return rollout.Rollout{
+			Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: class}, Spec: corev1.PodSpec{
+				Containers: []corev1.Container{{Name: "c"}},
+				Volumes:    []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: class}}}},
+			}},
+			Count: 1,
+			Claims: []*corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: class}, Spec: corev1.PersistentVolumeClaimSpec{
+				StorageClassName: &class, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: new(corev1.PersistentVolumeFilesystem),
+				Resources: corev1.VolumeResourceRequirements{Requests: size},
+			}}},
+		}
+	}
+	got := simulate(stored, nil)(t.Context(), brought, []rollout.Rollout{roll("keep"), roll("manual"), roll("none")})
+	const none = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	if d := cmp.Diff([]rollout.Placement{{Placed: 1}, {Placed: 1}, {Message: none}}, got); d != "" {
 		t.Errorf("placements (-want +got):\n%s", d)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Clone is a copy that can be changed by itself.
+// Clone is a copy that can be changed by itself, as it is once new volumes are available.
 func (s *State) Clone() *State {
 	if s == nil {
 		return nil
@@ -25,6 +25,13 @@ func (s *State) Clone() *State {
 	}
 	for class, list := range s.open {
 		c.open[class] = slices.Clone(list)
+		for i, pv := range list {
+			if pv.Status.Phase == "" || pv.Status.Phase == corev1.VolumePending {
+				pv = pv.DeepCopy()
+				pv.Status.Phase = corev1.VolumeAvailable
+				c.open[class][i], c.volumes[pv.Name] = pv, pv
+			}
+		}
 	}
 	return c
 }

@@ -56,7 +56,8 @@ type Victim struct {
 }
 
 // Simulator tells what would come of rollouts. planned is the cluster as the plan leaves
-// what is said of pods: their classes, and the ranges of their amounts.
+// what is said of pods, which are their classes and the ranges of their amounts, and the
+// volumes that there are for them.
 type Simulator func(ctx context.Context, planned object.Reader, list []Rollout) []Placement
 
 // Effect is what one action does to pods, for a person and for a simulation.
