@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/health"
 	"headway.dev/syncer/wire"
@@ -205,88 +204,6 @@ func ofNode(p *corev1.Pod, f facts) (list []found) {
 	return list
 }
 
-// ofContainers is what keeps containers from running and from being ready.
-func ofContainers(p *corev1.Pod) (list []found) {
-	containers := slices.Concat(p.Spec.InitContainers, p.Spec.Containers)
-	for i, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
-		at := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == s.Name })
-		if at < 0 {
-			continue
-		}
-		init := i < len(p.Status.InitContainerStatuses)
-		if r := ofContainer(p, &containers[at], s, init); r.Reason != "" {
-			r.Container = s.Name
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
-func ofContainer(p *corev1.Pod, c *corev1.Container, s corev1.ContainerStatus, init bool) found {
-	field := "spec.containers[name=" + c.Name + "]"
-	if init {
-		field = "spec.initContainers[name=" + c.Name + "]"
-	}
-	logs := fmt.Sprintf("read its log: headway kubectl logs -n %s %s -c %s", p.Namespace, p.Name, c.Name)
-	if w := s.State.Waiting; w != nil {
-		return waiting(c, s, field, logs)
-	}
-	if t := s.State.Terminated; t != nil {
-		if t.ExitCode == 0 && (init || p.Spec.RestartPolicy != corev1.RestartPolicyAlways) {
-			return found{}
-		}
-		return found{wire.WhyReason{Reason: t.Reason, Message: fmt.Sprintf("container %s: %s", s.Name, health.Exit(t)), Time: t.FinishedAt.Time, Fixes: []string{logs}}, program(field)}
-	}
-	if s.State.Running == nil || s.Ready {
-		return found{}
-	}
-	if init && !health.Sidecar(c) {
-		return found{WhyReason: wire.WhyReason{Reason: "PodInitializing", Message: fmt.Sprintf("init container %s runs, and the others wait until it has ended", c.Name), Time: s.State.Running.StartedAt.Time, Fixes: []string{logs}}}
-	}
-	probe, of := "Readiness", ".readinessProbe"
-	if c.StartupProbe != nil && !ptr.Deref(s.Started, false) {
-		probe, of = "Startup", ".startupProbe"
-	} else if c.ReadinessProbe == nil {
-		return found{}
-	}
-	return found{wire.WhyReason{
-		Reason: "Unhealthy", Message: fmt.Sprintf("%s probe of container %s has not succeeded", probe, c.Name), Time: s.State.Running.StartedAt.Time,
-		Fixes: []string{fmt.Sprintf("have the program answer %s%s, or correct that", field, of), logs},
-	}, []string{field + of}}
-}
-
-// program is what a container runs.
-func program(field string) []string {
-	return []string{field + ".image", field + ".command", field + ".args", field + ".env"}
-}
-
-// waiting is why a container waits.
-func waiting(c *corev1.Container, s corev1.ContainerStatus, field, logs string) found {
-	w := s.State.Waiting
-	r := found{WhyReason: wire.WhyReason{Reason: w.Reason, Message: w.Message}}
-	switch w.Reason {
-	case "", "ContainerCreating", "PodInitializing":
-		return found{}
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName":
-		r.Fixes = []string{fmt.Sprintf("correct %s.image, which is %s, or see that its registry is reached and lets the pod's spec.imagePullSecrets in", field, c.Image)}
-		r.fields = []string{field + ".image"}
-	case "ErrImageNeverPull":
-		r.Fixes = []string{fmt.Sprintf("load %s into the node with `headway image import`, or have %s.imagePullPolicy pull it", c.Image, field)}
-		r.fields = []string{field + ".image", field + ".imagePullPolicy"}
-	case "CreateContainerConfigError":
-		r.Fixes = []string{"create what it refers to, or correct the reference"}
-		r.fields = []string{field + ".env", field + ".envFrom", field + ".securityContext"}
-	default:
-		r.Fixes, r.fields = []string{logs}, program(field)
-		if last := s.LastTerminationState.Terminated; last != nil {
-			r.Message = strings.TrimPrefix(r.Message+"; last exit: "+health.Exit(last), "; ")
-			r.Time = last.FinishedAt.Time
-			r.Fixes = []string{logs + " --previous"}
-		}
-	}
-	return r
-}
-
 // fromEvents is what only events tell: that volumes or the sandbox cannot be made, and
 // what a probe got. alone reports that nothing else is known.
 func fromEvents(p *corev1.Pod, events []*corev1.Event, alone bool) []found {
@@ -296,6 +213,9 @@ func fromEvents(p *corev1.Pod, events []*corev1.Event, alone bool) []found {
 		case e.Reason == "Unhealthy" && e.Type == corev1.EventTypeWarning:
 		case !alone || p.Status.Phase != corev1.PodPending || e.Type != corev1.EventTypeWarning || e.Reason == "FailedScheduling":
 			continue // FailedScheduling is from before
+		case e.Reason == "FailedCreatePodSandBox" && p.Spec.RuntimeClassName != nil:
+			r.Fixes = []string{fmt.Sprintf("start Headway on %s with --runtime-handler for the handler of RuntimeClass %s, or change spec.runtimeClassName", p.Spec.NodeName, *p.Spec.RuntimeClassName)}
+			r.fields = []string{"spec.runtimeClassName"}
 		case e.Reason == "FailedMount":
 			r.Fixes, r.fields = []string{"create what the volume refers to, or correct spec.volumes"}, []string{"spec.volumes"}
 		}

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/object"
@@ -155,6 +156,41 @@ func TestOfPod(t *testing.T) {
 			why.Facts{},
 			[]string{`CrashLoopBackOff: back-off 10s; last exit: exit code 3 (Error), it said: "no database" | ` + log + " --previous", scheduled},
 		},
+		"a program that is not there": {
+			pod("p", on("n1"), waits("CrashLoopBackOff", "back-off 10s"), func(p *corev1.Pod) {
+				p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: "no such file"}
+			}),
+			why.Facts{},
+			[]string{`CrashLoopBackOff: back-off 10s; last exit: exit code 128 (StartError), it said: "no such file" | correct spec.containers[name=main].command, or what else the message names: the program did not start, and has no log`, scheduled},
+		},
+		"too little memory": {
+			pod("p", on("n1"), waits("CrashLoopBackOff", "back-off 10s"), func(p *corev1.Pod) {
+				p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"memory": resource.MustParse("16Mi")}
+				p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
+			}),
+			why.Facts{},
+			[]string{`CrashLoopBackOff: back-off 10s; last exit: exit code 137 (OOMKilled) | raise spec.containers[name=main].resources.limits.memory, which is 16Mi, or have the program use less | ` + log + " --previous", scheduled},
+		},
+		"too little memory of the pod's": {
+			pod("p", on("n1"), func(p *corev1.Pod) {
+				p.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"memory": resource.MustParse("1Gi")}}
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}}}}
+			}),
+			why.Facts{},
+			[]string{"OOMKilled: container main: exit code 137 (OOMKilled) | raise spec.resources.limits.memory, which is 1Gi, or have the program use less | " + log, scheduled},
+		},
+		"too little memory of the node's": {
+			pod("p", on("n1"), func(p *corev1.Pod) {
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}}}}
+			}),
+			why.Facts{},
+			[]string{"OOMKilled: container main: exit code 137 (OOMKilled) | have the program use less memory, or run it where there is more: it has no limit of its own | " + log, scheduled},
+		},
+		"a handler that the node does not have": {
+			pod("p", on("n1"), waits("ContainerCreating", ""), func(p *corev1.Pod) { p.Spec.RuntimeClassName = new("kata") }),
+			why.Facts{Events: []*corev1.Event{warning("FailedCreatePodSandBox", `no runtime for "kata" is configured`)}},
+			[]string{`FailedCreatePodSandBox: no runtime for "kata" is configured | start Headway on n1 with --runtime-handler for the handler of RuntimeClass kata, or change spec.runtimeClassName`, scheduled},
+		},
 		"a failing probe": {
 			pod("p", on("n1"), runs, func(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{} }),
 			why.Facts{Events: []*corev1.Event{warning("Unhealthy", "Readiness probe failed: 503")}},
@@ -245,6 +281,18 @@ func TestOfWorkload(t *testing.T) {
 		"paused":     {deployment(func(d *appsv1.Deployment) { d.Spec.Paused = true }), nil, []string{"Paused: spec.paused is true: changes of its template wait | set spec.paused to false"}},
 		"suspended":  {&batchv1.CronJob{Spec: batchv1.CronJobSpec{Suspend: new(true)}}, nil, []string{"Suspended: spec.suspend is true: it starts no pods | set spec.suspend to false"}},
 		"job failed": {&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded", Message: "Job has reached the specified backoff limit"}}}}, nil, []string{"BackoffLimitExceeded: Job has reached the specified backoff limit"}},
+		"a job that failed by its policy, as it said before": {&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+			{Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue, Reason: "PodFailurePolicy", Message: "exit code 42"},
+			{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "PodFailurePolicy", Message: "exit code 42"},
+		}}}, nil, []string{"PodFailurePolicy: exit code 42"}},
+		"a job that is about to fail": {&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+			{Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue, Reason: "DeadlineExceeded", Message: "too long"},
+		}}}, nil, []string{"DeadlineExceeded: too long"}},
+		"no account": {
+			deployment(func(*appsv1.Deployment) {}),
+			[]*corev1.Event{{Type: corev1.EventTypeWarning, Reason: "FailedCreate", Message: "error looking up service account shop/web"}},
+			[]string{"FailedCreate: error looking up service account shop/web | create the ServiceAccount that the message names, or change spec.serviceAccountName of the template"},
+		},
 		"a quota": {deployment(func(d *appsv1.Deployment) {
 			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: quota}}
 		}), refused, []string{"FailedCreate: " + quota + raise}},

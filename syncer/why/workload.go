@@ -89,7 +89,11 @@ func ofWorkload(obj object.Object, events []*corev1.Event) (list []found) {
 	if n, set, _ := unstructured.NestedInt64(m, "spec", "replicas"); set && n == 0 {
 		list = append(list, found{wire.WhyReason{Reason: scaledToZero, Message: "spec.replicas is 0: no pods are wanted", Fixes: []string{"set spec.replicas to more than 0"}}, []string{"spec.replicas"}})
 	}
-	for _, c := range []map[string]any{condition(m, "ReplicaFailure"), condition(m, "Failed"), condition(m, "FailureTarget"), conditionIs(m, "Progressing", "False")} {
+	failed := condition(m, "Failed")
+	if failed == nil {
+		failed = condition(m, "FailureTarget") // which says the same, before it is true
+	}
+	for _, c := range []map[string]any{condition(m, "ReplicaFailure"), failed, conditionIs(m, "Progressing", "False")} {
 		if c != nil {
 			list = append(list, ofCondition(c))
 		}
@@ -117,6 +121,8 @@ func refusal(message string) []string {
 		return []string{"raise the ResourceQuota that the message names, or have the pods ask for less"}
 	case strings.Contains(message, "violates PodSecurity"):
 		return []string{"change the template as the message says, or the level of the namespace"}
+	case strings.Contains(message, "error looking up service account"):
+		return []string{"create the ServiceAccount that the message names, or change spec.serviceAccountName of the template"}
 	case strings.Contains(message, "usage per"):
 		return []string{"keep to the LimitRange of the namespace, or change it"}
 	}

@@ -124,10 +124,14 @@ func unmatched(c *cycle, n *nodeInfo) Obstacle {
 		return Obstacle{unaffine.reasons[0], "", []string{"spec.affinity.nodeAffinity"}, 2 * distant}
 	}
 	var lacks []string
+	var other bool // it asks for another node by its name
 	for _, key := range slices.Sorted(maps.Keys(c.p.pod.Spec.NodeSelector)) {
 		if have, ok := n.node.Labels[key]; !ok || have != c.p.pod.Spec.NodeSelector[key] {
-			lacks = append(lacks, key+"="+c.p.pod.Spec.NodeSelector[key])
+			lacks, other = append(lacks, key+"="+c.p.pod.Spec.NodeSelector[key]), other || key == corev1.LabelHostname
 		}
+	}
+	if other {
+		return Obstacle{unaffine.reasons[0], fmt.Sprintf("change spec.nodeSelector, which asks for %s=%s", corev1.LabelHostname, c.p.pod.Spec.NodeSelector[corev1.LabelHostname]), []string{"spec.nodeSelector"}, 2 * oneLine}
 	}
 	if len(lacks) > 0 {
 		return Obstacle{unaffine.reasons[0], fmt.Sprintf("label %s with %s, or change spec.nodeSelector", n.name, strings.Join(lacks, ",")), []string{"spec.nodeSelector"}, oneLine}

@@ -78,6 +78,9 @@ func TestObstacles(t *testing.T) {
 		"labels": {
 			pod("p", selects), []any{node("a")}, []string{"a: label a with disk=nvme, or change spec.nodeSelector (spec.nodeSelector)"},
 		},
+		"another node by its name": {
+			pod("p", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelHostname: "b"} }), []any{node("a")}, []string{"a: change spec.nodeSelector, which asks for kubernetes.io/hostname=b (spec.nodeSelector)"},
+		},
 		"affinity": {
 			pod("p", required("disk", "nvme")), []any{node("a")}, []string{"a: change spec.affinity.nodeAffinity so that it allows a, or the labels of a (spec.affinity.nodeAffinity)"},
 		},
