@@ -23,8 +23,8 @@ Files in the data directory that are not Headway's stay.`,
 			return what.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&what.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods, as given to headway up")
-	cmd.Flags().StringVar(&what.Containerd, "containerd-address", "", "socket of the containerd, as given to headway up")
+	cmd.Flags().StringVar(&what.CgroupRoot, "cgroup-root", "", "cgroup that holds all pods (default: that of the last headway up)")
+	cmd.Flags().StringVar(&what.Containerd, "containerd-address", "", "socket of the containerd (default: that of the last headway up)")
 	cmd.Flags().BoolVar(&what.KeepData, "keep-data", false, "keep the store, the keys, the repository and the images directory")
 	cmd.Flags().BoolVar(&what.Yes, "yes", false, "delete the repository without asking")
 	return cmd

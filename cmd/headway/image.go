@@ -75,7 +75,7 @@ imagePullPolicy IfNotPresent or Never then start without a registry.`,
 			return report.Table(opts.Out, []string{"IMAGE", "DIGEST", "SIZE"}, rows)
 		},
 	}
-	cmd.Flags().StringVar(&address, "containerd-address", "", "socket of the containerd, as given to headway up")
+	cmd.Flags().StringVar(&address, "containerd-address", "", "socket of the containerd (default: that of the last headway up)")
 	format.Register(cmd)
 	return cmd
 }

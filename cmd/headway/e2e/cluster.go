@@ -179,7 +179,7 @@ func (c *Cluster) cleanup() {
 	if c.Program.cmd == nil {
 		return
 	}
-	if r := c.Headway("cleanup", "--yes", "--cgroup-root", c.id); r.Code != 0 {
+	if r := c.Headway("cleanup", "--yes"); r.Code != 0 {
 		c.tb.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	c.Traces.nothingLeft(func() []string {

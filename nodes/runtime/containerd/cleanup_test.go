@@ -100,7 +100,7 @@ func TestCleanupWithoutContainerd(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := n.Config
-	cfg.Network = net
+	cfg.Network, cfg.CgroupRoot = net, "" // as the last start had it
 	if err := containerd.Cleanup(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -111,5 +111,10 @@ func TestCleanupWithoutContainerd(t *testing.T) {
 	}
 	if shims := shimsOf(t, n); len(shims) > 0 {
 		t.Errorf("shims %v still run", shims)
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/"} {
+		if left, err := filepath.Glob(pattern + n.Config.CgroupRoot); err != nil || len(left) > 0 {
+			t.Errorf("cgroups %v are left, %v", left, err)
+		}
 	}
 }

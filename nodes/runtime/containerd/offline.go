@@ -1,7 +1,9 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +27,9 @@ import (
 // containerd with its images, state and logs. It fails while an agent uses the
 // same Root. If containerd cannot be used, it does the same without it; then
 // only what somebody else's containerd stores for us stays, which the error
-// says.
+// says. The cgroup and the containerd are those of the last start if cfg names none.
 func Cleanup(ctx context.Context, cfg Config) error {
+	cfg.setFrom()
 	r, err := Start(ctx, cfg)
 	if errors.Is(err, errInUse) || os.Geteuid() != 0 {
 		return fmt.Errorf("clean up: %w", err)
@@ -58,6 +61,37 @@ func Cleanup(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
+}
+
+// used is the file of the run dir that says what the last start was given: who comes
+// later, with other flags, has to reach the same.
+const used = "used.json"
+
+type usedBy struct {
+	CgroupRoot        string `json:"cgroupRoot"`
+	ContainerdAddress string `json:"containerdAddress,omitempty"`
+}
+
+// remember writes it.
+func (c *Config) remember() error {
+	data, err := json.Marshal(usedBy{c.CgroupRoot, c.ContainerdAddress})
+	if err != nil {
+		return fmt.Errorf("remember the cgroup: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(c.RunDir, used), data, 0o600); err != nil {
+		return fmt.Errorf("remember the cgroup: %w", err)
+	}
+	return nil
+}
+
+// setFrom sets what c does not say from the file, if there is one.
+func (c *Config) setFrom() {
+	var by usedBy
+	data, err := os.ReadFile(filepath.Join(cmp.Or(c.RunDir, defaultRunDir), used))
+	if err != nil || json.Unmarshal(data, &by) != nil {
+		return
+	}
+	c.CgroupRoot, c.ContainerdAddress = cmp.Or(c.CgroupRoot, by.CgroupRoot), cmp.Or(c.ContainerdAddress, by.ContainerdAddress)
 }
 
 // cleanupWithout is Cleanup without containerd, which failed with reason: the
@@ -127,7 +161,7 @@ func removeFiles(cfg Config, groups *cgroup.Tree) error {
 		return err
 	}
 	for _, path := range []string{
-		filepath.Join(cfg.RunDir, "sandboxes"), filepath.Join(cfg.RunDir, "runc"), cfg.imagesDir(),
+		filepath.Join(cfg.RunDir, used), filepath.Join(cfg.RunDir, "sandboxes"), filepath.Join(cfg.RunDir, "runc"), cfg.imagesDir(),
 		filepath.Join(cfg.RunDir, "containerd"), filepath.Join(cfg.RunDir, "containerd.pid"),
 		cfg.LogDir, filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.Root, "containerd"),
 		filepath.Join(cfg.Root, "containerd.toml"), filepath.Join(cfg.Root, "containerd.log"), filepath.Join(cfg.Root, "lock"),
@@ -181,6 +215,7 @@ func killAll(cfg Config, groups *cgroup.Tree) error {
 // ImportInto loads the images of an archive into the store of a running agent
 // with this configuration, from another process.
 func ImportInto(ctx context.Context, cfg Config, archive io.Reader) ([]runtime.ImageInfo, error) {
+	cfg.setFrom()
 	address := cfg.ContainerdAddress
 	if address == "" {
 		address = daemon.SocketIn(cfg.RunDir)

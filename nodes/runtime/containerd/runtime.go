@@ -32,6 +32,8 @@ import (
 // defaultNamespace is our namespace in containerd.
 const defaultNamespace = "headway"
 
+const defaultRunDir = "/run/headway"
+
 // Network connects sandboxes; nodes/network implements it.
 type Network interface {
 	Attach(ctx context.Context, pod, netns string, ports []network.HostPort) ([]netip.Addr, error)
@@ -82,7 +84,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Root == "" {
 		return c, errors.New("runtime: Root is empty")
 	}
-	set(&c.RunDir, "/run/headway")
+	set(&c.RunDir, defaultRunDir)
 	set(&c.CgroupRoot, "headway")
 	set(&c.Namespace, defaultNamespace)
 	for _, p := range []*string{&c.Root, &c.RunDir} {
@@ -178,6 +180,9 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, errors.Join(fmt.Errorf("make directory: %w", err), r.client.Close())
 		}
+	}
+	if err := cfg.remember(); err != nil {
+		return nil, errors.Join(err, r.client.Close())
 	}
 	if r.Store, err = images.New(r.client, cfg.Namespace, cfg.imagesDir(), r.log); err != nil {
 		return nil, errors.Join(err, r.client.Close())
