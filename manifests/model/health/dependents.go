@@ -1,7 +1,6 @@
 package health
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -33,7 +32,7 @@ func Indexed(reader object.Reader) object.Reader {
 	if _, ok := reader.(*indexed); ok || reader == nil {
 		return reader
 	}
-	return &indexed{Reader: reader, lists: map[place]map[types.UID][]object.Object{}, warned: map[string]map[types.UID][]*corev1.Event{}}
+	return &indexed{Reader: reader, lists: map[place]map[types.UID][]object.Object{}, said: map[string]map[types.UID]*events{}}
 }
 
 type place struct {
@@ -45,8 +44,8 @@ type indexed struct {
 	object.Reader
 
 	lists map[place]map[types.UID][]object.Object
-	// warned has, by namespace, the warnings about each object.
-	warned map[string]map[types.UID][]*corev1.Event
+	// said has, by namespace, what events say of each object.
+	said map[string]map[types.UID]*events
 }
 
 func (r *indexed) dependents(kind schema.GroupKind, owner object.Object) []object.Object {

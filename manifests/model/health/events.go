@@ -1,6 +1,7 @@
 package health
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +20,8 @@ var unprepared = map[string]bool{
 }
 
 // preparing is what keeps a node from starting the containers of a pod, of which their
-// status says no more than ContainerCreating. What was in the way before the sandbox was
-// there is none any more.
+// status says no more than ContainerCreating. What was in the way before something newer
+// happened, or before the sandbox was there, is there no more.
 func preparing(p *corev1.Pod, reader object.Reader) trouble {
 	if p.Spec.NodeName == "" || p.Status.Phase != "" && p.Status.Phase != corev1.PodPending {
 		return trouble{}
@@ -28,47 +29,93 @@ func preparing(p *corev1.Pod, reader object.Reader) trouble {
 	if c := PodCondition(p, corev1.PodReadyToStartContainers); c != nil && c.Status == corev1.ConditionTrue {
 		return trouble{}
 	}
-	e := newest(warnings(reader, p), func(e *corev1.Event) bool { return unprepared[e.Reason] })
-	if e == nil {
+	e := eventsOf(reader, p).last
+	if e == nil || e.Type != corev1.EventTypeWarning || !unprepared[e.Reason] {
 		return trouble{}
 	}
 	return trouble{4, e.Reason, e.Message}
 }
 
-// warnings are the events about a pod which tell of trouble. The reader may be nil.
-func warnings(reader object.Reader, p *corev1.Pod) []*corev1.Event {
+// probeEvent is the newest thing that the kubelet said about the probe.
+func probeEvent(p *corev1.Pod, probe string, reader object.Reader) string {
+	var newest *corev1.Event
+	for _, e := range eventsOf(reader, p).probes {
+		if strings.HasPrefix(e.Message, probe+" probe") && (newest == nil || lastTime(newest).Before(lastTime(e))) {
+			newest = e
+		}
+	}
+	if newest == nil {
+		return ""
+	}
+	return newest.Message
+}
+
+// LastEvent is the reason and the message of the newest event about an object, and
+// whether there is one.
+func LastEvent(reader object.Reader, obj object.Object) (text string, found bool) {
+	if e := eventsOf(reader, obj).last; e != nil {
+		return e.Reason + ": " + e.Message, true
+	}
+	return "", false
+}
+
+// events is what events say of one object.
+type events struct {
+	last   *corev1.Event   // the newest; a warning, if others are as new
+	probes []*corev1.Event // about failed probes
+}
+
+func (s *events) add(e *corev1.Event) {
+	if e.Reason == "Unhealthy" {
+		s.probes = append(s.probes, e)
+	}
+	if s.last == nil {
+		s.last = e
+		return
+	}
+	// Some have no more than seconds.
+	switch was, is := lastTime(s.last).Truncate(time.Second), lastTime(e).Truncate(time.Second); {
+	case is.After(was), is.Equal(was) && e.Type == corev1.EventTypeWarning:
+		s.last = e
+	}
+}
+
+// eventsOf is what events say of an object; the reader may be nil. Of many objects of a
+// namespace it is asked through Indexed.
+func eventsOf(reader object.Reader, obj object.Object) events {
 	if reader == nil {
-		return nil
+		return events{}
 	}
 	r, ok := reader.(*indexed)
 	if !ok {
-		return warningsIn(reader, p.Namespace)[p.UID]
+		r = Indexed(reader).(*indexed)
 	}
-	if r.warned[p.Namespace] == nil {
-		r.warned[p.Namespace] = warningsIn(r, p.Namespace)
+	namespace := obj.GetNamespace()
+	if r.said[namespace] == nil {
+		r.said[namespace] = eventsIn(r, namespace)
 	}
-	return r.warned[p.Namespace][p.UID]
+	if s := r.said[namespace][obj.GetUID()]; s != nil {
+		return *s
+	}
+	return events{}
 }
 
-func warningsIn(reader object.Reader, namespace string) map[types.UID][]*corev1.Event {
-	found := map[types.UID][]*corev1.Event{}
+func eventsIn(reader object.Reader, namespace string) map[types.UID]*events {
+	found := map[types.UID]*events{}
 	list, _ := reader.List(eventKind, namespace)
 	for _, o := range list {
-		if e, ok := o.(*corev1.Event); ok && e.Type != corev1.EventTypeNormal {
-			found[e.InvolvedObject.UID] = append(found[e.InvolvedObject.UID], e)
+		e, ok := o.(*corev1.Event)
+		if !ok {
+			continue
 		}
+		s := found[e.InvolvedObject.UID]
+		if s == nil {
+			s = &events{}
+			found[e.InvolvedObject.UID] = s
+		}
+		s.add(e)
 	}
 	return found
-}
-
-// newest is the last of some events that is about something; nil if none is.
-func newest(events []*corev1.Event, about func(*corev1.Event) bool) (last *corev1.Event) {
-	for _, e := range events {
-		if about(e) && (last == nil || lastTime(last).Before(lastTime(e))) {
-			last = e
-		}
-	}
-	return last
 }
 
 // lastTime is when an event was last seen.

@@ -134,17 +134,6 @@ func Trouble(p *corev1.Pod, reader object.Reader) (text string, found bool) {
 	return t.String(), t.gravity > 0
 }
 
-// probeEvent is the newest thing that the kubelet said about the probe.
-func probeEvent(p *corev1.Pod, probe string, reader object.Reader) string {
-	e := newest(warnings(reader, p), func(e *corev1.Event) bool {
-		return e.Reason == "Unhealthy" && strings.HasPrefix(e.Message, probe+" probe")
-	})
-	if e == nil {
-		return ""
-	}
-	return e.Message
-}
-
 // PodCondition finds a condition of a pod; nil if it does not have it.
 func PodCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
 	for i := range p.Status.Conditions {

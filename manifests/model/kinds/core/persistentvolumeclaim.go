@@ -160,10 +160,14 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	return append(errs, rule.Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 }
 
-// claimHealth is kstatus'.
-func claimHealth(c *corev1.PersistentVolumeClaim, _ object.Reader) health.Result {
+// claimHealth is kstatus', and tells what the claim waits for.
+func claimHealth(c *corev1.PersistentVolumeClaim, reader object.Reader) health.Result {
 	if c.Status.Phase != corev1.ClaimBound {
-		return health.Result{Status: health.InProgress, Message: fmt.Sprintf("PVC is not Bound. phase: %s", c.Status.Phase)}
+		message := fmt.Sprintf("PVC is not Bound. phase: %s", c.Status.Phase)
+		if why, found := health.LastEvent(reader, c); found {
+			message += "; " + why
+		}
+		return health.Result{Status: health.InProgress, Message: message}
 	}
 	return health.Result{Status: health.Current, Message: "PVC is Bound"}
 }
