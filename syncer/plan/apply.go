@@ -381,7 +381,7 @@ func errorsAt(item load.Item, key object.Key, faults field.ErrorList) []*Error {
 		if item.Redact(at) != at { // a key that is secret
 			at = ""
 		}
-		errs = append(errs, &Error{Source: item.Fault(f.Field, "").Source, Key: key, Field: at, Reason: item.Redact(f.ErrorBody())})
+		errs = append(errs, &Error{Source: item.Fault(f.Field, "").Source, Key: key, Field: at, Reason: item.Redact(rule.Words(f))})
 	}
 	return errs
 }

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,5 +138,25 @@ spec:
 		if job, ok := a.Object.(*batchv1.Job); !a.Recreate || !ok || job.UID != "" || job.Spec.Selector != nil {
 			t.Errorf("the action is %+v, want it to create the Job again, with a UID of its own", a)
 		}
+	}
+}
+
+// A fault names the field, and not the pod template that it holds.
+func TestFaultsAreReadable(t *testing.T) {
+	const job = `apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, namespace: web}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: "web:1"}]}}}
+`
+	s, p, _ := setUp(t, namespace, job)
+	var got []string
+	for _, changed := range []string{strings.Replace(job, "web:1", "web:2", 1), strings.Replace(job, "{restartPolicy", "{dnsPolicy: x, restartPolicy", 1)} {
+		for _, e := range p.Plan(t.Context(), input(items(t, namespace, changed)), s).Errors {
+			got = append(got, e.Field+": "+e.Reason)
+		}
+	}
+	const immutable = "spec.template: Invalid value: field is immutable (set spec.force on the Kustomization, or kustomize.toolkit.fluxcd.io/force: enabled on the object, to delete and create it)"
+	if len(got) < 2 || got[0] != immutable || !slices.ContainsFunc(got[1:], func(e string) bool { return strings.Contains(e, `Unsupported value: "x"`) }) {
+		t.Errorf("errors:\n%s", strings.Join(got, "\n"))
 	}
 }

@@ -39,3 +39,15 @@ func Bounded(errs field.ErrorList, more int) field.ErrorList {
 	last.Detail = fmt.Sprintf("%s (%d further errors are not listed)", last.Detail, len(errs)-most+more)
 	return append(slices.Clone(errs[:most-1]), &last)
 }
+
+// Words are those of an error for who has the file and the line of its field: without the
+// value where that is a long one, such as a whole pod template.
+func Words(err *field.Error) string {
+	const most = 300
+	if words := err.ErrorBody(); len(words)-len(err.Detail) <= most {
+		return words
+	}
+	short := *err
+	short.BadValue = field.OmitValueType{}
+	return short.ErrorBody()
+}

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/rule"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/support"
 	"headway.dev/manifests/model/validation"
@@ -59,7 +60,7 @@ func custom(kinds *scheme.Set, item load.Item, u *unstructured.Unstructured) (fa
 		err = version.Complete(u)
 	}
 	if fault := (*field.Error)(nil); errors.As(err, &fault) {
-		return []error{item.Fault(fault.Field, fault.ErrorBody())}
+		return []error{item.Fault(fault.Field, rule.Words(fault))}
 	} else if err != nil {
 		return []error{item.Fault("", err.Error())}
 	}
@@ -67,7 +68,7 @@ func custom(kinds *scheme.Set, item load.Item, u *unstructured.Unstructured) (fa
 		faults = append(faults, item.Fault(path, "unknown field"))
 	}
 	for _, fault := range version.Create(u) {
-		faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
+		faults = append(faults, item.Fault(fault.Field, rule.Words(fault)))
 	}
 	return faults
 }
@@ -94,7 +95,7 @@ func Items(items []load.Item) error {
 		}
 		twice := validation.Duplicates(obj)
 		for _, fault := range twice {
-			faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
+			faults = append(faults, item.Fault(fault.Field, rule.Words(fault)))
 		}
 		defaults.Apply(obj)
 		lifecycle.PrepareCreate(obj, time.Time{}) // the selector of a Job contains its UID
@@ -102,7 +103,7 @@ func Items(items []load.Item) error {
 			if slices.ContainsFunc(twice, func(e *field.Error) bool { return e.Field == fault.Field }) {
 				continue // it is the same
 			}
-			faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
+			faults = append(faults, item.Fault(fault.Field, rule.Words(fault)))
 		}
 	}
 	return errors.Join(faults...)
