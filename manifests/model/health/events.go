@@ -29,7 +29,7 @@ func preparing(p *corev1.Pod, reader object.Reader) trouble {
 	if c := PodCondition(p, corev1.PodReadyToStartContainers); c != nil && c.Status == corev1.ConditionTrue {
 		return trouble{}
 	}
-	e := eventsOf(reader, p).last
+	e := eventsOf(reader, p).node
 	if e == nil || e.Type != corev1.EventTypeWarning || !unprepared[e.Reason] {
 		return trouble{}
 	}
@@ -62,6 +62,7 @@ func LastEvent(reader object.Reader, obj object.Object) (text string, found bool
 // events is what events say of one object.
 type events struct {
 	last   *corev1.Event   // the newest; a warning, if others are as new
+	node   *corev1.Event   // the newest that is not the scheduler's
 	probes []*corev1.Event // about failed probes
 }
 
@@ -69,15 +70,23 @@ func (s *events) add(e *corev1.Event) {
 	if e.Reason == "Unhealthy" {
 		s.probes = append(s.probes, e)
 	}
-	if s.last == nil {
-		s.last = e
-		return
+	s.last = newer(s.last, e)
+	if e.Reason != "Scheduled" && e.Reason != "FailedScheduling" {
+		s.node = newer(s.node, e)
+	}
+}
+
+// newer is the newer of two events, of which there need not be a first.
+func newer(was, is *corev1.Event) *corev1.Event {
+	if was == nil {
+		return is
 	}
 	// Some have no more than seconds.
-	switch was, is := lastTime(s.last).Truncate(time.Second), lastTime(e).Truncate(time.Second); {
-	case is.After(was), is.Equal(was) && e.Type == corev1.EventTypeWarning:
-		s.last = e
+	before, after := lastTime(was).Truncate(time.Second), lastTime(is).Truncate(time.Second)
+	if after.After(before) || after.Equal(before) && is.Type == corev1.EventTypeWarning {
+		return is
 	}
+	return was
 }
 
 // eventsOf is what events say of an object; the reader may be nil. Of many objects of a
