@@ -216,7 +216,29 @@ func endpoint(svc *corev1.Service, pod *corev1.Pod, addresses []string, zone Zon
 	if named(svc, pod) {
 		e.Hostname = new(pod.Spec.Hostname)
 	}
+	e.Hints = hints(svc, &e)
 	return e
+}
+
+// hints tell proxies whose connections an endpoint is for, by the Service's
+// trafficDistribution: those of its zone, or of its node and then its zone.
+func hints(svc *corev1.Service, e *discoveryv1.Endpoint) *discoveryv1.EndpointHints {
+	var h discoveryv1.EndpointHints
+	switch ptr.Deref(svc.Spec.TrafficDistribution, "") {
+	case corev1.ServiceTrafficDistributionPreferSameNode:
+		if e.NodeName != nil {
+			h.ForNodes = []discoveryv1.ForNode{{Name: *e.NodeName}}
+		}
+		fallthrough
+	case corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone:
+		if e.Zone != nil {
+			h.ForZones = []discoveryv1.ForZone{{Name: *e.Zone}}
+		}
+	}
+	if h.ForNodes == nil && h.ForZones == nil {
+		return nil
+	}
+	return &h
 }
 
 // named reports whether the pod has a DNS name of its own below the Service.

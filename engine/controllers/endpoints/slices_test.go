@@ -233,3 +233,40 @@ func TestObject(t *testing.T) {
 		t.Errorf("the order of the pods changes the object: %+v", again.Subsets)
 	}
 }
+
+// trafficDistribution becomes hints: of the endpoint's zone, or of its node and
+// its zone; where neither is known there is none.
+func TestHints(t *testing.T) {
+	distribution := func(d string) func(*corev1.Service) {
+		return func(s *corev1.Service) { s.Spec.TrafficDistribution = &d }
+	}
+	zones := []discoveryv1.ForZone{{Name: "zone-1"}}
+	nodes := []discoveryv1.ForNode{{Name: "a"}}
+	inZone := func(string) string { return "zone-1" }
+	for _, tc := range []struct {
+		name string
+		svc  *corev1.Service
+		pod  *corev1.Pod
+		zone endpoints.Zone
+		want *discoveryv1.EndpointHints
+	}{
+		{"none", service(), pod(0), inZone, nil},
+		{"PreferClose", service(distribution("PreferClose")), pod(0), inZone, &discoveryv1.EndpointHints{ForZones: zones}},
+		{"PreferSameZone", service(distribution("PreferSameZone")), pod(0), inZone, &discoveryv1.EndpointHints{ForZones: zones}},
+		{"PreferSameZone, no zone", service(distribution("PreferSameZone")), pod(0), noZone, nil},
+		{"PreferSameNode", service(distribution("PreferSameNode")), pod(0), inZone, &discoveryv1.EndpointHints{ForNodes: nodes, ForZones: zones}},
+		{"PreferSameNode, no zone", service(distribution("PreferSameNode")), pod(0), noZone, &discoveryv1.EndpointHints{ForNodes: nodes}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			slice := endpoints.DecideSlices(tc.svc, []*corev1.Pod{tc.pod}, nil, tc.zone).Create[0]
+			if diff := cmp.Diff(tc.want, slice.Endpoints[0].Hints); diff != "" {
+				t.Errorf("hints (-want +got):\n%s", diff)
+			}
+			// Hints come and go with the field.
+			plain := endpoints.DecideSlices(service(), []*corev1.Pod{tc.pod}, []*discoveryv1.EndpointSlice{slice}, tc.zone)
+			if tc.want != nil && (len(plain.Update) != 1 || plain.Update[0].Endpoints[0].Hints != nil) {
+				t.Errorf("without the field: %+v", plain)
+			}
+		})
+	}
+}
