@@ -35,6 +35,7 @@ var owners = map[string][]string{
 	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "engine/quota", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/apiextensions", "manifests/model/kinds/flowcontrol"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
+	"sigs.k8s.io/knftables":            {"proxy/nftables"},
 }
 
 // rooms are the folders within a folder, in the order in which they build on
@@ -86,7 +87,7 @@ var rooms = map[string][]string{
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
-	"proxy":          {"rules", "iptables", "."},
+	"proxy":          {"service", "kernel", "iptables", "nftables", "health", "."},
 	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},
 	"cmd/headway/up": {"datadir", "memory", "progress", ".", "uptest"},
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -49,8 +50,9 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	nodeIP   = "192.0.2.1"    // towards machines outside of the cluster
-	bridgeIP = "10.244.0.1"   // towards the pods
+	nodeIP   = "192.0.2.1"  // towards machines outside of the cluster
+	bridgeIP = "10.244.0.1" // towards the pods
+	nodeIP6  = "2001:db8::1"
 	bridge   = "hwproxytest0" // alone in its namespace
 )
 
@@ -59,12 +61,32 @@ func makeNode() error {
 	if err != nil {
 		return err
 	}
+	// A node that sends redirects would have no refusals left for the same client:
+	// the kernel limits both together.
+	for _, which := range []string{"all", "default"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+which+"/send_redirects", []byte("0"), 0o644); err != nil {
+			return err
+		}
+	}
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}
-	return errors.Join(netlink.LinkSetUp(lo), netlink.LinkAdd(br), addAddr(br, bridgeIP), netlink.LinkSetUp(br))
+	return errors.Join(netlink.LinkSetUp(lo), netlink.LinkAdd(br), addAddr(br, bridgeIP), addAddr(br, v6(bridgeIP)), netlink.LinkSetUp(br))
 }
 
 func addAddr(link netlink.Link, ip string) error {
+	if strings.Contains(ip, ":") {
+		// Without duplicate address detection the address is there at once.
+		return netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD})
+	}
 	return netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(24, 32)}})
+}
+
+// v6 is the IPv6 address of what has the IPv4 address ip.
+func v6(ip string) string {
+	last := ip[strings.LastIndex(ip, ".")+1:]
+	if strings.HasPrefix(ip, "192.") {
+		return "2001:db8::" + last
+	}
+	return "fd00:244::" + last
 }
 
 // host is a network namespace with one address: a pod or a machine outside.
@@ -92,7 +114,7 @@ func newPod(tb testing.TB, ip string) *host {
 func newOutside(tb testing.TB) *host {
 	tb.Helper()
 	h := newHost(tb, "192.0.2.2", nodeIP)
-	if err := addAddr(h.link(tb), nodeIP); err != nil {
+	if err := errors.Join(addAddr(h.link(tb), nodeIP), addAddr(h.link(tb), nodeIP6)); err != nil {
 		tb.Fatal(err)
 	}
 	return h
@@ -140,8 +162,8 @@ func newHost(tb testing.TB, ip, gateway string) *host {
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		return errors.Join(netlink.LinkSetUp(lo), addAddr(eth, ip), netlink.LinkSetUp(eth),
-			netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}))
+		return errors.Join(netlink.LinkSetUp(lo), addAddr(eth, ip), addAddr(eth, v6(ip)), netlink.LinkSetUp(eth),
+			netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}), netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(v6(gateway))}))
 	}))
 	if err != nil {
 		tb.Fatalf("configure host %s: %v", ip, err)
@@ -178,13 +200,18 @@ func (h *host) do(f func() error) error {
 // and every further line or datagram likewise.
 func (h *host) serve(tb testing.TB, name string, port int) {
 	tb.Helper()
+	h.serveOn(tb, name, fmt.Sprintf("%s:%d", h.ip, port))
+	h.serveOn(tb, name, fmt.Sprintf("[%s]:%d", v6(h.ip), port))
+}
+
+func (h *host) serveOn(tb testing.TB, name, addr string) {
+	tb.Helper()
 	var ln net.Listener
 	var udp net.PacketConn
 	var listen net.ListenConfig
-	addr := fmt.Sprintf("%s:%d", h.ip, port)
 	if err := h.do(func() (err error) {
-		if ln, err = listen.Listen(tb.Context(), "tcp4", addr); err == nil {
-			udp, err = listen.ListenPacket(tb.Context(), "udp4", addr)
+		if ln, err = listen.Listen(tb.Context(), "tcp", addr); err == nil {
+			udp, err = listen.ListenPacket(tb.Context(), "udp", addr)
 		}
 		return err
 	}); err != nil {
@@ -266,8 +293,12 @@ type packetWriter struct {
 func (w *packetWriter) Write(p []byte) (int, error) { return w.conn.WriteTo(p, w.to) }
 
 func (h *host) dial(network, addr string) (c net.Conn, err error) {
+	return h.dialFor(3*time.Second, network, addr)
+}
+
+func (h *host) dialFor(timeout time.Duration, network, addr string) (c net.Conn, err error) {
 	err = h.do(func() error {
-		c, err = (&net.Dialer{Timeout: 3 * time.Second}).DialContext(context.Background(), network, addr)
+		c, err = (&net.Dialer{Timeout: timeout}).DialContext(context.Background(), network, addr)
 		return err
 	})
 	return c, err
@@ -275,7 +306,17 @@ func (h *host) dial(network, addr string) (c net.Conn, err error) {
 
 // ask makes a connection and returns who answered, and for whom it took us.
 func (h *host) ask(addr string) (server, client string, err error) {
-	c, err := h.dial("tcp4", addr)
+	return h.askFor(3*time.Second, addr)
+}
+
+// try is ask for what is asked again: a connection from before the rules came
+// would take long to fail.
+func (h *host) try(addr string) (server, client string, err error) {
+	return h.askFor(time.Second, addr)
+}
+
+func (h *host) askFor(timeout time.Duration, addr string) (server, client string, err error) {
+	c, err := h.dialFor(timeout, "tcp", addr)
 	if err != nil {
 		return "", "", err
 	}
@@ -298,7 +339,8 @@ func askOn(c net.Conn) (server, client string, err error) {
 // eventually waits for an effect.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	if err := wait.PollUntilContextTimeout(tb.Context(), 10*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) { return ok(), nil }); err != nil {
+	tb.Log("waiting until " + what)
+	if err := wait.PollUntilContextTimeout(tb.Context(), 10*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) { return ok(), nil }); err != nil {
 		tb.Fatalf("waiting until %s: %v", what, err)
 	}
 }

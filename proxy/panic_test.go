@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"headway.dev/proxy"
@@ -27,11 +25,12 @@ func (e *explosive) Run(ctx context.Context) error {
 	return e.memory.Run(ctx)
 }
 
-func (e *explosive) Snapshot() ([]*corev1.Service, []*discoveryv1.EndpointSlice, bool) {
+func (e *explosive) Take(all bool) (proxy.Changes, bool) {
+	changes, complete := e.memory.Take(all)
 	if e.asked.Add(1) == 1 {
 		panic("these endpoints are too much")
 	}
-	return e.memory.Snapshot()
+	return changes, complete
 }
 
 // A panic of what follows the API or writes the rules is told, and both go on.
@@ -42,8 +41,8 @@ func TestPanics(t *testing.T) {
 	t.Cleanup(func() { utilruntime.PanicHandlers = before })
 	pods := servers(t, a, b)
 	m := &explosive{memory: newMemory()}
-	m.set(service("web", vip, 0), ready(a))
-	p, err := proxy.New(proxy.Config{Source: m, Rules: config, VerifyPeriod: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	m.set(newService("web", vip, 0), ready(a))
+	p, err := proxy.New(proxy.Config{Source: m, Services: config, VerifyPeriod: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"headway.dev/proxy"
 )
 
 // elsewhere puts an endpoint on another node.
@@ -15,7 +17,10 @@ func elsewhere(e discoveryv1.Endpoint) discoveryv1.Endpoint {
 
 // TestLocalPolicies follows packets to a Service whose policies say Local, by
 // where its endpoints are: a is of this node, b of another one.
-func TestLocalPolicies(t *testing.T) {
+func TestLocalPolicies(t *testing.T) { eachMode(t, testLocalPolicies) }
+
+func testLocalPolicies(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a, b)
 	outside, client := newOutside(t), newPod(t, "10.244.0.20")
 	m := newMemory()
@@ -23,7 +28,7 @@ func TestLocalPolicies(t *testing.T) {
 	internal := func(s *corev1.Service) {
 		s.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal)
 	}
-	start(t, m)
+	start(t, mode, m)
 	const port = nodeIP + ":30080"
 	for _, state := range []struct {
 		name      string
@@ -40,7 +45,7 @@ func TestLocalPolicies(t *testing.T) {
 		{"both policies, only there", func(s *corev1.Service) { external(s); internal(s) }, []discoveryv1.Endpoint{elsewhere(ready(b))}, "", b, b, ""},
 	} {
 		t.Run(state.name, func(t *testing.T) {
-			m.set(service("web", vip, 30080, state.edit), state.endpoints...)
+			m.set(newService("web", vip, 30080, state.edit), state.endpoints...)
 			for _, way := range []struct {
 				name       string
 				from       *host
@@ -61,7 +66,7 @@ func TestLocalPolicies(t *testing.T) {
 				addr, want string
 			}{{"outside", outside, port, state.fromOutside}, {"by the cluster IP", client, vip + ":80", state.byClusterIP}} {
 				if way.want == "" {
-					eventually(t, way.name+" is answered by nobody", func() bool { _, _, err := way.from.ask(way.addr); return err != nil })
+					eventually(t, way.name+" is answered by nobody", func() bool { _, _, err := way.from.try(way.addr); return err != nil })
 				}
 			}
 			if state.fromOutside != "" {
@@ -71,4 +76,30 @@ func TestLocalPolicies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTopology follows packets to the endpoints of the node's zone, which the
+// node learns of, loses and changes while the proxy runs.
+func TestTopology(t *testing.T) { eachMode(t, testTopology) }
+
+func testTopology(t *testing.T, mode proxy.Mode) {
+	t.Helper()
+	servers(t, a, b)
+	client := newPod(t, "10.244.0.20")
+	m := newMemory()
+	start(t, mode, m)
+	in := func(e discoveryv1.Endpoint, zone string) discoveryv1.Endpoint {
+		e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: zone}}}
+		return e
+	}
+	m.SetZone("east")
+	m.set(newService("web", vip, 0), in(ready(a), "east"), in(ready(b), "west"))
+	eventually(t, "the zone's endpoint answers", reaches(client, vip+":80", a))
+	if got := answers(t, client, 20); got[a] != 20 {
+		t.Errorf("answers from %v, want only %s", got, a)
+	}
+	m.SetZone("west")
+	eventually(t, "the new zone's endpoint answers", reaches(client, vip+":80", b))
+	m.set(newService("web", vip, 0), in(ready(a), "east"), in(terminating(b), "west"))
+	eventually(t, "the other zone's answers when this one has none", reaches(client, vip+":80", a))
 }

@@ -3,44 +3,49 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
+	"headway.dev/proxy/health"
 	"headway.dev/proxy/iptables"
-	"headway.dev/proxy/rules"
+	"headway.dev/proxy/kernel"
+	"headway.dev/proxy/nftables"
+	"headway.dev/proxy/service"
 )
 
 // backoff is how long to wait after the kernel took no rules.
 var backoff = loop.Backoff{First: time.Second, Last: 30 * time.Second}
 
-// Source is the state that the proxy follows.
+// Source is the state that the proxy follows; State has most of it.
 type Source interface {
 	// Run keeps the state up to date until ctx ends.
 	Run(ctx context.Context) error
 	// Changed receives a value after the state changed. It holds at most one
 	// value, so that any number of changes may be handled together.
 	Changed() <-chan struct{}
-	// Snapshot returns the current state, which is shared and must not be
-	// changed. complete is false until all of it was read for the first time.
-	Snapshot() (services []*corev1.Service, slices []*discoveryv1.EndpointSlice, complete bool)
+	// Take returns what changed since the last call, or everything. complete is
+	// false, and nothing is taken, until all was read for the first time.
+	Take(all bool) (changes Changes, complete bool)
 }
 
 // Config is the configuration of a proxy.
 type Config struct {
-	// Client reads Services and EndpointSlices. It is not used if Source is
-	// set.
+	// Client reads Services and EndpointSlices, and the zone of the node. It is
+	// not used if Source is set.
 	Client kubernetes.Interface
 	Source Source
 
-	// Rules has the node's name and the address ranges.
-	Rules rules.Config
+	// Services has the node's name and the address ranges.
+	Services service.Config
+	// Mode is who writes the rules; ModeIptables if empty.
+	Mode Mode
 	// VerifyPeriod is how often to check whether another program removed the
 	// rules; 1 minute if zero.
 	VerifyPeriod time.Duration
@@ -49,37 +54,41 @@ type Config struct {
 
 // Proxy keeps the node's rules up to date.
 type Proxy struct {
-	cfg      Config
-	compiler *rules.Compiler
-	table    *iptables.Table
+	cfg    Config
+	rules  rules
+	flows  *kernel.Flows
+	health *health.Servers
 }
 
-// New prepares a proxy. It fails if the iptables programs are missing.
+// New prepares a proxy. It fails if the programs that write the rules are
+// missing.
 func New(cfg Config) (*Proxy, error) {
 	cfg.VerifyPeriod = cmp.Or(cfg.VerifyPeriod, time.Minute)
+	cfg.Mode = cmp.Or(cfg.Mode, ModeIptables)
 	if cfg.Source == nil {
-		cfg.Source = newClientSource(cfg.Client)
+		cfg.Source = newClientSource(cfg.Client, cfg.Services.NodeName)
 	}
-	table, err := iptables.New(cfg.Rules, cfg.Log)
+	rules, err := newRules(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("start the service proxy: %w", err)
 	}
-	return &Proxy{cfg: cfg, compiler: rules.NewCompiler(cfg.Rules), table: table}, nil
+	return &Proxy{cfg: cfg, rules: rules, flows: kernel.NewFlows(cfg.Log), health: health.New(cfg.Log)}, nil
 }
 
 // Run follows the source until ctx ends, and then returns nil; the rules stay.
 // It fails only if the kernel cannot be prepared.
 func (p *Proxy) Run(ctx context.Context) error {
-	if err := iptables.Prepare(p.cfg.Rules.ServiceCIDR); err != nil {
+	if err := kernel.Prepare(p.cfg.Services); err != nil {
 		return fmt.Errorf("prepare the kernel for services: %w", err)
 	}
-	backend, err := iptables.Backend(ctx)
+	name, err := p.rules.Name(ctx)
 	if err != nil {
 		return fmt.Errorf("start the service proxy: %w", err)
 	}
-	p.cfg.Log.Info("service proxy started", "backend", backend, "serviceCIDR", p.cfg.Rules.ServiceCIDR.String())
+	p.cfg.Log.Info("service proxy started", "mode", string(p.cfg.Mode), "backend", name, "serviceCIDRs", fmt.Sprint(p.cfg.Services.ServiceCIDRs))
 
 	ctx, cancel := context.WithCancel(ctx)
+	defer p.health.Close()
 	sourceDone := make(chan error, 1)
 	go guard.Do(ctx, "follow services", func() { sourceDone <- guard.Loop(ctx, "follow services", p.cfg.Source.Run) })
 	_ = guard.Loop(ctx, "service rules", func(ctx context.Context) error { p.loop(ctx); return nil }) // the loop has no error
@@ -96,6 +105,9 @@ func (p *Proxy) loop(ctx context.Context) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	failures := 0
+	// The first time, also after a panic, everything is looked at.
+	all := true
+	other := p.removeOther
 	for {
 		select {
 		case <-ctx.Done():
@@ -103,7 +115,7 @@ func (p *Proxy) loop(ctx context.Context) {
 		case <-p.cfg.Source.Changed():
 		case <-retry.C:
 		case <-verify.C:
-			missing, err := p.table.Verify(ctx)
+			missing, err := p.rules.Verify(ctx)
 			if err != nil {
 				p.cfg.Log.Warn("cannot verify the service rules", "error", err)
 			}
@@ -112,13 +124,19 @@ func (p *Proxy) loop(ctx context.Context) {
 			}
 			p.cfg.Log.Warn("service rules were removed by another program; writing them again")
 		}
-		services, slices, complete := p.cfg.Source.Snapshot()
+		changes, complete := p.cfg.Source.Take(all)
 		if !complete {
 			// Rules from half of the state would cut off services that work.
 			continue
 		}
+		all = false
 		start := time.Now()
-		err := p.table.Apply(ctx, p.compiler.Compile(services, slices))
+		err := p.apply(ctx, changes)
+		if err == nil && other != nil {
+			if err = other(ctx); err == nil {
+				other = nil
+			}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -129,10 +147,35 @@ func (p *Proxy) loop(ctx context.Context) {
 			failures++
 		default:
 			failures = 0
-			p.cfg.Log.Debug("service rules are up to date", "services", len(services), "took", time.Since(start))
+			p.cfg.Log.Debug("service rules are up to date", "services", len(changes.Services), "took", time.Since(start))
 		}
 	}
 }
 
-// Cleanup removes all rules of the proxy from the machine.
-func Cleanup(ctx context.Context) error { return iptables.Cleanup(ctx) }
+// apply decides about what changed, and makes the kernel's rules those of all
+// decisions.
+func (p *Proxy) apply(ctx context.Context, changes Changes) error {
+	decided := service.Changes{Of: map[types.NamespacedName]*service.Decision{}, All: changes.All}
+	for name, served := range changes.Services {
+		if served.Service == nil {
+			decided.Of[name] = nil
+			continue
+		}
+		err := guard.Call(ctx, "decide about service "+name.String(), func() error {
+			decided.Of[name] = service.Decide(p.cfg.Services, changes.Zone, served.Service, served.Slices)
+			return nil
+		})
+		if err != nil { // one Service does not stop the others
+			p.cfg.Log.Error("cannot decide about a service; its rules stay as they were", "service", name.String(), "error", err)
+		}
+	}
+	err := p.rules.Apply(ctx, decided)
+	p.health.SetHealthy(err == nil)
+	p.health.Apply(ctx, decided)
+	return errors.Join(err, p.flows.Forget(decided))
+}
+
+// Cleanup removes all rules of the proxy from the machine, of every mode.
+func Cleanup(ctx context.Context) error {
+	return errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx), kernel.Cleanup())
+}

@@ -16,73 +16,57 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/proxy"
 	"headway.dev/proxy/iptables"
-	"headway.dev/proxy/rules"
+	"headway.dev/proxy/service"
 )
 
-var config = rules.Config{
-	NodeName:    "here",
-	ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
-	ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
+var config = service.Config{
+	NodeName:     "here",
+	ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")},
+	ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")},
+}
+
+var modes = []proxy.Mode{proxy.ModeIptables, proxy.ModeNftables}
+
+// eachMode runs a test with the rules of each mode.
+func eachMode(t *testing.T, test func(*testing.T, proxy.Mode)) {
+	t.Helper()
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) { test(t, mode) })
+	}
 }
 
 // memory is a Source that the test changes.
-type memory struct {
-	mu       sync.Mutex
-	services map[string]*corev1.Service
-	slices   map[string]*discoveryv1.EndpointSlice
-	changed  chan struct{}
-}
+type memory struct{ *proxy.State }
 
-func newMemory() *memory {
-	return &memory{services: map[string]*corev1.Service{}, slices: map[string]*discoveryv1.EndpointSlice{}, changed: make(chan struct{}, 1)}
-}
+func newMemory() *memory { return &memory{proxy.NewState()} }
 
 func (m *memory) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-func (m *memory) Changed() <-chan struct{}      { return m.changed }
-func (m *memory) Snapshot() (s []*corev1.Service, e []*discoveryv1.EndpointSlice, complete bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, v := range m.services {
-		s = append(s, v)
-	}
-	for _, v := range m.slices {
-		e = append(e, v)
-	}
-	return s, e, true
-}
 
 func (m *memory) set(svc *corev1.Service, endpoints ...discoveryv1.Endpoint) {
+	m.SetSlice(sliceOf(svc, endpoints...))
+	m.SetService(svc)
+}
+
+func sliceOf(svc *corev1.Service, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints}
 	slice.Namespace, slice.Name = svc.Namespace, svc.Name
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: svc.Name}
 	for _, p := range svc.Spec.Ports {
 		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: new(p.TargetPort.IntVal), Protocol: new(p.Protocol)})
 	}
-	m.mu.Lock()
-	m.services[svc.Name], m.slices[svc.Name] = svc, slice
-	m.mu.Unlock()
-	m.notify()
+	return slice
 }
 
 func (m *memory) remove(name string) {
-	m.mu.Lock()
-	delete(m.services, name)
-	delete(m.slices, name)
-	m.mu.Unlock()
-	m.notify()
+	m.DeleteService(types.NamespacedName{Namespace: "test", Name: name})
+	m.DeleteSlice(types.NamespacedName{Namespace: "test", Name: name})
 }
 
-func (m *memory) notify() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
-}
-
-func service(name, ip string, nodePort int32, edit ...func(*corev1.Service)) *corev1.Service {
+func newService(name, ip string, nodePort int32, edit ...func(*corev1.Service)) *corev1.Service {
 	svc := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: ip}}
 	svc.Namespace, svc.Name = "test", name
 	for _, proto := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
@@ -107,9 +91,9 @@ func terminating(ip string) discoveryv1.Endpoint {
 }
 
 // start runs a proxy until the test ends, and removes its rules then.
-func start(tb testing.TB, m *memory) (stop func()) {
+func start(tb testing.TB, mode proxy.Mode, m *memory) (stop func()) {
 	tb.Helper()
-	p, err := proxy.New(proxy.Config{Source: m, Rules: config, VerifyPeriod: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	p, err := proxy.New(proxy.Config{Source: m, Services: config, Mode: mode, VerifyPeriod: 200 * time.Millisecond, Log: failing(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -131,17 +115,42 @@ func start(tb testing.TB, m *memory) (stop func()) {
 			tb.Errorf("Cleanup: %v", err)
 		}
 	})
-	m.notify()
 	return stop
 }
 
+// failing is a log for proxies that have to find nothing wrong: what fails is
+// tried again, and would only take longer.
+func failing(tb testing.TB) *slog.Logger {
+	tb.Helper()
+	return slog.New(slog.NewTextHandler(logger{tb}, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+type logger struct{ tb testing.TB }
+
+func (l logger) Write(line []byte) (int, error) {
+	l.tb.Errorf("logged: %s", line)
+	return len(line), nil
+}
+
+// saved are the rules of iptables, and of the table that the mode nftables has.
 func saved(tb testing.TB) string {
 	tb.Helper()
-	out, err := exec.CommandContext(tb.Context(), "iptables-save").Output()
-	if err != nil {
-		tb.Fatal(err)
+	var all strings.Builder
+	for _, command := range [][]string{{"iptables-save"}, {"ip6tables-save"}, {"nft", "list", "ruleset", "inet"}} {
+		out, err := exec.CommandContext(tb.Context(), command[0], command[1:]...).Output()
+		if err != nil {
+			tb.Fatalf("%v: %v", command, err)
+		}
+		all.Write(out)
 	}
-	return string(out)
+	return all.String()
+}
+
+// leads reports whether rules lead to an endpoint.
+func leads(tb testing.TB, ip string) bool {
+	tb.Helper()
+	rules := saved(tb)
+	return strings.Contains(rules, "--to-destination "+ip+":") || strings.Contains(rules, ": "+ip+" . ")
 }
 
 // servers makes pods that answer with their address on port 8080.
@@ -173,18 +182,21 @@ func answers(t *testing.T, from *host, n int) map[string]int {
 
 func reaches(from *host, addr, server string) func() bool {
 	return func() bool {
-		got, _, err := from.ask(addr)
+		got, _, err := from.try(addr)
 		return err == nil && got == server
 	}
 }
 
-func TestClusterIP(t *testing.T) {
+func TestClusterIP(t *testing.T) { eachMode(t, testClusterIP) }
+
+func testClusterIP(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	pods := servers(t, a, b, c)
 	client := newPod(t, "10.244.0.20")
 	m := newMemory()
-	m.set(service("web", vip, 0), ready(a), ready(b), ready(c))
-	start(t, m)
-	eventually(t, "the service answers", func() bool { _, _, err := client.ask(vip + ":80"); return err == nil })
+	m.set(newService("web", vip, 0), ready(a), ready(b), ready(c))
+	start(t, mode, m)
+	eventually(t, "the service answers", func() bool { _, _, err := client.try(vip + ":80"); return err == nil })
 
 	// 90 connections to three: less than 10 for one has odds below 1 in 10^5.
 	got := answers(t, client, 90)
@@ -198,17 +210,20 @@ func TestClusterIP(t *testing.T) {
 	}
 	answers(t, nil, 5) // from the node itself
 	// A pod reaches itself, too, through its own service.
-	m.set(service("self", "10.96.0.11", 0), ready(a))
+	m.set(newService("self", "10.96.0.11", 0), ready(a))
 	eventually(t, "the pod reaches itself", reaches(pods[0], "10.96.0.11:80", a))
 }
 
-func TestEndpointLeaves(t *testing.T) {
+func TestEndpointLeaves(t *testing.T) { eachMode(t, testEndpointLeaves) }
+
+func testEndpointLeaves(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a, b, c)
 	client := newPod(t, "10.244.0.20")
 	m := newMemory()
-	svc := service("web", vip, 0)
+	svc := newService("web", vip, 0)
 	m.set(svc, ready(a))
-	start(t, m)
+	start(t, mode, m)
 	eventually(t, "the service answers", reaches(client, vip+":80", a))
 	open, err := client.dial("tcp4", vip+":80")
 	if err != nil {
@@ -247,7 +262,7 @@ func TestEndpointLeaves(t *testing.T) {
 	t.Logf("%d requests, %d lost", sent.Load(), failed.Load())
 
 	eventually(t, "only the ready endpoint answers", func() bool { got := answers(t, client, 20); return got[c] == 20 })
-	if strings.Contains(saved(t), "--to-destination "+a) || strings.Contains(saved(t), "--to-destination "+b) {
+	if leads(t, a) || leads(t, b) {
 		t.Errorf("endpoints that left are still in the rules:\n%s", saved(t))
 	}
 	if server, _, err := askOn(open); err != nil || server != a {
@@ -258,14 +273,17 @@ func TestEndpointLeaves(t *testing.T) {
 	eventually(t, "the terminating endpoint answers", reaches(client, vip+":80", b))
 }
 
-func TestNoEndpoints(t *testing.T) {
+func TestNoEndpoints(t *testing.T) { eachMode(t, testNoEndpoints) }
+
+func testNoEndpoints(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a)
 	client, outside := newPod(t, "10.244.0.20"), newOutside(t)
 	m := newMemory()
-	m.set(service("web", vip, 30080), ready(a))
-	start(t, m)
+	m.set(newService("web", vip, 30080), ready(a))
+	start(t, mode, m)
 	eventually(t, "the service answers", reaches(client, vip+":80", a))
-	m.set(service("web", vip, 30080))
+	m.set(newService("web", vip, 30080))
 	for name, from := range map[string]struct {
 		*host
 		addr string
@@ -281,14 +299,17 @@ func TestNoEndpoints(t *testing.T) {
 	eventually(t, "the rules are gone", func() bool { return !strings.Contains(saved(t), vip) })
 }
 
-func TestNodePort(t *testing.T) {
+func TestNodePort(t *testing.T) { eachMode(t, testNodePort) }
+
+func testNodePort(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a)
 	outside := newOutside(t)
 	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
 	m := newMemory()
-	m.set(service("web", vip, 30080), ready(a))
-	m.set(service("local", "10.96.0.11", 30081, local), ready(a))
-	start(t, m)
+	m.set(newService("web", vip, 30080), ready(a))
+	m.set(newService("local", "10.96.0.11", 30081, local), ready(a))
+	start(t, mode, m)
 	for _, test := range []struct {
 		from     *host
 		addr     string
@@ -307,16 +328,19 @@ func TestNodePort(t *testing.T) {
 	}
 }
 
-func TestAffinity(t *testing.T) {
+func TestAffinity(t *testing.T) { eachMode(t, testAffinity) }
+
+func testAffinity(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a, b, c)
 	sticky := func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP }
 	m := newMemory()
-	m.set(service("web", vip, 0, sticky), ready(a), ready(b), ready(c))
-	start(t, m)
+	m.set(newService("web", vip, 0, sticky), ready(a), ready(b), ready(c))
+	start(t, mode, m)
 	served := map[string]bool{}
 	for i := range 6 {
 		client := newPod(t, fmt.Sprintf("10.244.0.%d", 20+i))
-		eventually(t, "the service answers", func() bool { _, _, err := client.ask(vip + ":80"); return err == nil })
+		eventually(t, "the service answers", func() bool { _, _, err := client.try(vip + ":80"); return err == nil })
 		got := answers(t, client, 10)
 		if len(got) != 1 {
 			t.Errorf("client %s was served by %v, want one", client.ip, got)
@@ -332,13 +356,16 @@ func TestAffinity(t *testing.T) {
 
 // A UDP flow is led elsewhere when its endpoint goes, although its client
 // keeps sending from the same port.
-func TestUDP(t *testing.T) {
+func TestUDP(t *testing.T) { eachMode(t, testUDP) }
+
+func testUDP(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a, b)
 	client := newPod(t, "10.244.0.20")
 	m := newMemory()
-	m.set(service("web", vip, 0), ready(a))
-	start(t, m)
-	eventually(t, "the rules are there", func() bool { return strings.Contains(saved(t), "-p udp -j DNAT --to-destination "+a) })
+	m.set(newService("web", vip, 0), ready(a))
+	start(t, mode, m)
+	eventually(t, "the rules are there", func() bool { return leads(t, a) })
 	conn, err := client.dial("udp4", vip+":80")
 	if err != nil {
 		t.Fatal(err)
@@ -358,57 +385,74 @@ func TestUDP(t *testing.T) {
 		}
 	}
 	eventually(t, "the first endpoint answers", answered(a))
-	m.set(service("web", vip, 0), ready(b))
+	m.set(newService("web", vip, 0), ready(b))
 	eventually(t, "the second endpoint answers", answered(b))
 }
 
 // What went away while no proxy ran is removed by the next one, which breaks
 // no service that stays.
-func TestRestart(t *testing.T) {
+func TestRestart(t *testing.T) { eachMode(t, testRestart) }
+
+func testRestart(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a)
 	m := newMemory()
-	m.set(service("stays", vip, 0), ready(a))
-	m.set(service("goes", "10.96.0.11", 0), ready(a))
-	stop := start(t, m)
+	m.set(newService("stays", vip, 0), ready(a))
+	m.set(newService("goes", "10.96.0.11", 0), ready(a))
+	stop := start(t, mode, m)
 	eventually(t, "both answer", func() bool { return reaches(nil, vip+":80", a)() && reaches(nil, "10.96.0.11:80", a)() })
 	stop()
 	answers(t, nil, 3) // without a proxy
 	m.remove("goes")
-	start(t, m)
+	start(t, mode, m)
 	eventually(t, "the other's rules are gone", func() bool {
 		answers(t, nil, 1)
 		return !strings.Contains(saved(t), "10.96.0.11")
 	})
 	for _, chain := range []string{"OUTPUT", "PREROUTING"} {
-		if n := strings.Count(saved(t), "-A "+chain+" -d 10.96.0.0/16"); n != 1 {
+		if n := strings.Count(saved(t), "-A "+chain+" -d 10.96.0.0/16"); mode == proxy.ModeIptables && n != 1 {
 			t.Errorf("%d jumps from %s, want 1:\n%s", n, chain, saved(t))
 		}
 	}
+	if n := strings.Count(saved(t), "jump services"); mode == proxy.ModeNftables && n != 2 {
+		t.Errorf("%d jumps to services, want 2:\n%s", n, saved(t))
+	}
 }
 
-func TestFlushedByOthers(t *testing.T) {
+func TestFlushedByOthers(t *testing.T) { eachMode(t, testFlushedByOthers) }
+
+func testFlushedByOthers(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a)
 	m := newMemory()
-	m.set(service("web", vip, 0), ready(a))
-	start(t, m)
+	m.set(newService("web", vip, 0), ready(a))
+	start(t, mode, m)
 	eventually(t, "the service answers", reaches(nil, vip+":80", a))
-	for _, flush := range [][]string{{"-t", "nat", "-F"}, {"-t", "nat", "-F", "OUTPUT"}} {
-		if out, err := exec.CommandContext(t.Context(), "iptables", flush...).CombinedOutput(); err != nil {
-			t.Fatalf("iptables %v: %v: %s", flush, err, out)
+	flushes := map[proxy.Mode][]string{
+		proxy.ModeIptables: {"iptables -t nat -F", "iptables -t nat -F OUTPUT"},
+		proxy.ModeNftables: {"nft flush ruleset", "nft flush chain inet headway-proxy output"},
+	}
+	for _, flush := range flushes[mode] {
+		words := strings.Fields(flush)
+		if out, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", flush, err, out)
 		}
 		eventually(t, "the service answers again", reaches(nil, vip+":80", a))
 	}
 }
 
-func TestCleanup(t *testing.T) {
+func TestCleanup(t *testing.T) { eachMode(t, testCleanup) }
+
+func testCleanup(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	other := []string{"-A", "FORWARD", "-s", "198.51.100.0/24", "-j", "ACCEPT"}
 	if out, err := exec.CommandContext(t.Context(), "iptables", other...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	m := newMemory()
-	m.set(service("web", vip, 30080), ready(a))
-	m.set(service("none", "10.96.0.11", 30081))
-	stop := start(t, m)
+	m.set(newService("web", vip, 30080), ready(a))
+	m.set(newService("none", "10.96.0.11", 30081))
+	stop := start(t, mode, m)
 	eventually(t, "the rules are there", func() bool { return strings.Contains(saved(t), vip) && strings.Contains(saved(t), "10.96.0.11") })
 	stop()
 	for range 2 { // also when there is nothing to remove
@@ -416,83 +460,10 @@ func TestCleanup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := saved(t); strings.Contains(got, rules.Prefix) || strings.Contains(got, "headway") || !strings.Contains(got, "198.51.100.0/24") {
+	if got := saved(t); strings.Contains(got, iptables.Prefix) || strings.Contains(got, "headway") || !strings.Contains(got, "198.51.100.0/24") {
 		t.Errorf("after Cleanup:\n%s", got)
 	}
 	if out, err := exec.CommandContext(t.Context(), "ip", "route").Output(); err != nil || strings.Contains(string(out), "10.96.") {
 		t.Errorf("routes after Cleanup: %s, %v", out, err)
-	}
-}
-
-// One change writes the chains that it is about, and nothing when it is about
-// nothing in the rules.
-func TestOnlyWhatChanged(t *testing.T) {
-	var log strings.Builder
-	table, err := iptables.New(config, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Cleanup(context.Background()); err != nil {
-			t.Errorf("Cleanup: %v", err)
-		}
-	})
-	services, slices := state(50)
-	for _, step := range []struct {
-		change func(*discoveryv1.EndpointSlice)
-		want   string
-	}{
-		{func(*discoveryv1.EndpointSlice) {}, "chains=57"}, // 50 and those that are always there
-		{func(*discoveryv1.EndpointSlice) {}, ""},
-		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = s.Endpoints[:4] }, "chains=1"},
-		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = nil }, "chains=3"}, // its own, the way to it, the refusal
-	} {
-		log.Reset()
-		slices[7] = slices[7].DeepCopy()
-		step.change(slices[7])
-		if err := table.Apply(context.Background(), rules.Build(config, services, slices)); err != nil {
-			t.Fatal(err)
-		}
-		if got := log.String(); step.want == "" && got != "" || !strings.Contains(got, step.want) {
-			t.Errorf("log %q, want %q", got, step.want)
-		}
-	}
-}
-
-// Rules of one service that the kernel refuses do not keep the others from
-// working, neither at the start nor later.
-func TestRefusedRules(t *testing.T) {
-	servers(t, a)
-	if err := iptables.Prepare(config.ServiceCIDR); err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	table, err := iptables.New(config, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Cleanup(context.Background()); err != nil {
-			t.Errorf("Cleanup: %v", err)
-		}
-	})
-	m := newMemory()
-	m.set(service("web", vip, 0), ready(a))
-	for i, bad := range []string{
-		"-m nosuchmatch -j RETURN",                       // the program refuses it
-		"-m recent --name x/y --set --rsource -j ACCEPT", // the kernel does
-	} {
-		services, slices, _ := m.Snapshot()
-		set := rules.Build(config, services, slices)
-		set.Chains = append(set.Chains, rules.Chain{Table: "nat", Name: "HEADWAY-SVC-BAD", Rules: []string{bad}})
-		for range 2 {
-			if err := table.Apply(context.Background(), set); err != nil {
-				t.Fatalf("%s: %v", bad, err)
-			}
-		}
-		if n := strings.Count(log.String(), "HEADWAY-SVC-BAD error"); n != i+1 {
-			t.Errorf("%s: refused %d times, want once each:\n%s", bad, n, log.String())
-		}
-		eventually(t, "the other service answers", reaches(nil, vip+":80", a))
 	}
 }

@@ -2,13 +2,15 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"sync"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -19,50 +21,51 @@ import (
 // notProxied leaves out, as kube-proxy does, what another proxy serves.
 const notProxied = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
+// What a state from the API is read from.
+const (
+	readServices = "services"
+	readSlices   = "endpointslices"
+	readNode     = "node"
+)
+
 // clientSource follows the API. A reflector lists and watches, and does both
 // again after errors, with back-off.
 type clientSource struct {
-	services, slices *store
-	reflectors       []*cache.Reflector
-	changed          chan struct{}
+	*State
+	reflectors []*cache.Reflector
 }
 
-func newClientSource(client kubernetes.Interface) *clientSource {
-	s := &clientSource{changed: make(chan struct{}, 1)}
-	newStore := func() *store {
-		return &store{Store: cache.NewStore(cache.MetaNamespaceKeyFunc), notify: s.notify}
-	}
-	s.services, s.slices = newStore(), newStore()
-	services, slices := client.CoreV1().Services(""), client.DiscoveryV1().EndpointSlices("")
-	follow := func(name string, expected runtime.Object, to cache.Store,
+func newClientSource(client kubernetes.Interface, node string) *clientSource {
+	s := &clientSource{State: NewState(readServices, readSlices, readNode)}
+	services, slices, nodes := client.CoreV1().Services(""), client.DiscoveryV1().EndpointSlices(""), client.CoreV1().Nodes()
+	follow := func(name string, expected runtime.Object, narrow func(*metav1.ListOptions), to *sink,
 		list func(context.Context, metav1.ListOptions) (runtime.Object, error),
 		watchFunc func(context.Context, metav1.ListOptions) (watch.Interface, error),
 	) {
 		lw := &cache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				o.LabelSelector = notProxied
+				narrow(&o)
 				return list(ctx, o)
 			},
 			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-				o.LabelSelector = notProxied
+				narrow(&o)
 				return watchFunc(ctx, o)
 			},
 		}
 		s.reflectors = append(s.reflectors, cache.NewReflectorWithOptions(
 			cache.ToListWatcherWithWatchListSemantics(lw, client), expected, to, cache.ReflectorOptions{Name: name}))
 	}
-	follow("proxy services", &corev1.Service{}, s.services,
+	proxied := func(o *metav1.ListOptions) { o.LabelSelector = notProxied }
+	follow("proxy services", &corev1.Service{}, proxied, s.serviceSink(),
 		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return services.List(ctx, o) }, services.Watch)
-	follow("proxy endpointslices", &discoveryv1.EndpointSlice{}, s.slices,
+	follow("proxy endpointslices", &discoveryv1.EndpointSlice{}, proxied, s.sliceSink(),
 		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, o) }, slices.Watch)
-	return s
-}
-
-func (s *clientSource) notify() {
-	select {
-	case s.changed <- struct{}{}:
-	default: // one is waiting already
+	own := func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, node).String()
 	}
+	follow("proxy node", &corev1.Node{}, own, s.nodeSink(),
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, o) }, nodes.Watch)
+	return s
 }
 
 // Run implements Source.
@@ -75,45 +78,91 @@ func (s *clientSource) Run(ctx context.Context) error {
 	return nil
 }
 
-// Changed implements Source.
-func (s *clientSource) Changed() <-chan struct{} { return s.changed }
-
-// Snapshot implements Source.
-func (s *clientSource) Snapshot() ([]*corev1.Service, []*discoveryv1.EndpointSlice, bool) {
-	complete := s.services.complete.Load() && s.slices.complete.Load()
-	return listOf[*corev1.Service](s.services), listOf[*discoveryv1.EndpointSlice](s.slices), complete
+// sink hands on what a reflector reads.
+type sink struct {
+	set    func(any)
+	remove func(types.NamespacedName)
+	names  func() []types.NamespacedName // of what there is
+	read   func()
 }
 
-func listOf[T any](s cache.Store) []T {
-	all := s.List()
-	out := make([]T, 0, len(all))
-	for _, o := range all {
-		if t, ok := o.(T); ok {
-			out = append(out, t)
-		}
+func (s *clientSource) serviceSink() *sink {
+	return &sink{
+		set: func(obj any) {
+			if svc, ok := obj.(*corev1.Service); ok {
+				s.SetService(svc)
+			}
+		},
+		remove: s.DeleteService,
+		names:  func() []types.NamespacedName { return s.names(true) },
+		read:   func() { s.Read(readServices) },
 	}
-	return out
 }
 
-// store tells of every change to it.
-type store struct {
-	cache.Store
-	notify   func()
-	complete atomic.Bool
+func (s *clientSource) sliceSink() *sink {
+	return &sink{
+		set: func(obj any) {
+			if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+				s.SetSlice(slice)
+			}
+		},
+		remove: s.DeleteSlice,
+		names:  func() []types.NamespacedName { return s.names(false) },
+		read:   func() { s.Read(readSlices) },
+	}
 }
 
-func (s *store) Add(obj any) error    { return s.then(s.Store.Add(obj)) }
-func (s *store) Update(obj any) error { return s.then(s.Store.Update(obj)) }
-func (s *store) Delete(obj any) error { return s.then(s.Store.Delete(obj)) }
+// nodeSink keeps the zone of a node that is gone for a moment.
+func (s *clientSource) nodeSink() *sink {
+	return &sink{
+		set: func(obj any) {
+			if node, ok := obj.(*corev1.Node); ok {
+				s.SetZone(node.Labels[corev1.LabelTopologyZone])
+			}
+		},
+		remove: func(types.NamespacedName) {},
+		names:  func() []types.NamespacedName { return nil },
+		read:   func() { s.Read(readNode) },
+	}
+}
+
+// Add implements cache.ReflectorStore.
+func (s *sink) Add(obj any) error { s.set(obj); return nil }
+
+// Update implements cache.ReflectorStore.
+func (s *sink) Update(obj any) error { s.set(obj); return nil }
+
+// Delete implements cache.ReflectorStore.
+func (s *sink) Delete(obj any) error {
+	name, err := cache.DeletionHandlingObjectToName(obj)
+	if err != nil {
+		return fmt.Errorf("name of a deleted object: %w", err)
+	}
+	s.remove(name.AsNamespacedName())
+	return nil
+}
 
 // Replace receives the result of a list.
-func (s *store) Replace(list []any, version string) error {
-	err := s.Store.Replace(list, version)
-	s.complete.Store(true)
-	return s.then(err)
+func (s *sink) Replace(list []any, _ string) error {
+	listed := map[types.NamespacedName]bool{}
+	for _, obj := range list {
+		name, err := cache.ObjectToName(obj)
+		if err != nil {
+			return fmt.Errorf("name of a listed object: %w", err)
+		}
+		listed[name.AsNamespacedName()] = true
+	}
+	for _, name := range s.names() {
+		if !listed[name] {
+			s.remove(name)
+		}
+	}
+	for _, obj := range list {
+		s.set(obj)
+	}
+	s.read()
+	return nil
 }
 
-func (s *store) then(err error) error {
-	s.notify()
-	return err
-}
+// Resync implements cache.ReflectorStore.
+func (s *sink) Resync() error { return nil }

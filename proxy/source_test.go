@@ -31,7 +31,7 @@ type api struct {
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	a := &api{objects: map[string][]any{}, watches: map[string]chan map[string]any{}, cut: make(chan struct{})}
-	for _, r := range []string{"services", "endpointslices"} {
+	for _, r := range []string{"services", "endpointslices", "nodes"} {
 		a.watches[r] = make(chan map[string]any)
 	}
 	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
@@ -46,7 +46,13 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		kind, version = "EndpointSliceList", "discovery.k8s.io/v1"
 	}
 	q := r.URL.Query()
-	if !strings.Contains(q.Get("labelSelector"), "!service.kubernetes.io/headless") {
+	if resource == "nodes" {
+		kind = "NodeList"
+		if q.Get("fieldSelector") != "metadata.name=here" {
+			http.Error(w, "other nodes are asked for", http.StatusBadRequest)
+			return
+		}
+	} else if !strings.Contains(q.Get("labelSelector"), "!service.kubernetes.io/headless") {
 		http.Error(w, "headless services are asked for", http.StatusBadRequest)
 		return
 	}
@@ -84,9 +90,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 // set stores the objects, sends the events of them, and returns when they are
 // sent.
 func (a *api) set(kind string, svc *corev1.Service, endpoints ...discoveryv1.Endpoint) {
-	m := newMemory()
-	m.set(svc, endpoints...)
-	slice := m.slices[svc.Name]
+	slice := sliceOf(svc, endpoints...)
 	svc.Kind, svc.APIVersion, svc.ResourceVersion = "Service", "v1", "2"
 	slice.Kind, slice.APIVersion, slice.ResourceVersion = "EndpointSlice", "discovery.k8s.io/v1", "2"
 	a.mu.Lock()
@@ -103,12 +107,12 @@ func (a *api) set(kind string, svc *corev1.Service, endpoints ...discoveryv1.End
 func TestClientSource(t *testing.T) {
 	servers(t, a, b, c)
 	server := newAPI(t)
-	server.set("", service("web", vip, 0), ready(a))
+	server.set("", newService("web", vip, 0), ready(a))
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := proxy.New(proxy.Config{Client: client, Rules: config, Log: slog.New(slog.DiscardHandler)})
+	p, err := proxy.New(proxy.Config{Client: client, Services: config, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,20 +129,20 @@ func TestClientSource(t *testing.T) {
 		}
 	})
 	leadsTo := func(ip string) func() bool {
-		return func() bool { return strings.Contains(saved(t), "-p tcp -j DNAT --to-destination "+ip) }
+		return func() bool { return leads(t, ip) }
 	}
 	eventually(t, "the first list is in the rules", leadsTo(a))
-	server.set("MODIFIED", service("web", vip, 0), ready(b))
+	server.set("MODIFIED", newService("web", vip, 0), ready(b))
 	eventually(t, "the change is in the rules", leadsTo(b))
 	answers(t, nil, 3)
 
-	server.set("", service("web", vip, 0), ready(c)) // no event for it
+	server.set("", newService("web", vip, 0), ready(c)) // no event for it
 	server.mu.Lock()
 	close(server.cut)
 	server.cut = make(chan struct{})
 	server.mu.Unlock()
-	server.set("MODIFIED", service("web", vip, 0), ready(c))
+	server.set("MODIFIED", newService("web", vip, 0), ready(c))
 	eventually(t, "the change after the interruption is in the rules", leadsTo(c))
-	server.set("DELETED", service("web", vip, 0), ready(c))
+	server.set("DELETED", newService("web", vip, 0), ready(c))
 	eventually(t, "the service is gone", func() bool { return !strings.Contains(saved(t), vip) })
 }

@@ -2,20 +2,20 @@ package iptables
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os/exec"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	goiptables "github.com/coreos/go-iptables/iptables"
+	"k8s.io/apimachinery/pkg/types"
 
-	"headway.dev/proxy/rules"
+	"headway.dev/proxy/service"
 )
 
 // tables are the tables with chains of ours, in the order in which they are
@@ -23,62 +23,132 @@ import (
 // before the refusal goes.
 var tables = []string{"nat", "filter"}
 
-// Table contains the rules of the process's network namespace.
-type Table struct {
-	cfg rules.Config
-	ipt *goiptables.IPTables
-	log *slog.Logger
+// table contains the rules of one family.
+type table struct {
+	cfg    service.Config
+	family service.Family
+	ipt    *goiptables.IPTables
+	log    *slog.Logger
 
+	// parts are what the services add, and want the rules of all chains that
+	// come of it; dirty are those in which want may differ from applied.
+	parts map[types.NamespacedName]*part
+	want  map[chainID][]string
+	dirty map[chainID]bool
 	// applied is what the kernel is known to have; nil if that is not known.
-	applied map[chainID]rules.Chain
+	applied map[chainID][]string
 	// refused are the rules of chains that the kernel would not take.
 	refused map[chainID][]string
-	udp     map[rules.UDPPort]endpoints
 }
 
 type chainID struct{ table, name string }
 
-// New finds the iptables programs. It changes nothing yet.
-func New(cfg rules.Config, log *slog.Logger) (*Table, error) {
-	ipt, err := goiptables.New()
+func newTable(cfg service.Config, family service.Family, log *slog.Logger) (*table, error) {
+	ipt, err := goiptables.NewWithProtocol(protocol(family))
 	if err != nil {
-		return nil, fmt.Errorf("find iptables; install the package iptables: %w", err)
+		return nil, fmt.Errorf("find %s; install the package iptables: %w", program(family, ""), err)
 	}
-	if _, err := exec.LookPath("iptables-restore"); err != nil {
-		return nil, fmt.Errorf("find iptables-restore; install the package iptables: %w", err)
+	if _, err := exec.LookPath(program(family, "-restore")); err != nil {
+		return nil, fmt.Errorf("find %s; install the package iptables: %w", program(family, "-restore"), err)
 	}
-	return &Table{cfg: cfg, ipt: ipt, log: log}, nil
+	t := &table{
+		cfg: cfg, family: family, ipt: ipt, log: log,
+		parts: map[types.NamespacedName]*part{}, want: map[chainID][]string{}, dirty: map[chainID]bool{}, refused: map[chainID][]string{},
+	}
+	t.share()
+	return t, nil
 }
 
-// Backend names the program version and the kernel interface behind it:
-// "iptables v1.8.9 (nf_tables)" or "… (legacy)".
-func Backend(ctx context.Context) (string, error) {
-	out, err := run(ctx, nil, "iptables", "--version")
-	return strings.TrimSpace(string(out)), err
+func protocol(family service.Family) goiptables.Protocol {
+	if family == service.IPv6 {
+		return goiptables.ProtocolIPv6
+	}
+	return goiptables.ProtocolIPv4
 }
 
-// Apply makes the kernel's rules equal to want. If the kernel refuses the chain
-// of one service (because it lacks a module, say), that chain is left empty and
-// logged; it does not keep the others from being applied, and is not tried
-// again until it changes.
-func (t *Table) Apply(ctx context.Context, want rules.Ruleset) error {
-	desired := make(map[chainID]rules.Chain, len(want.Chains))
-	for _, c := range want.Chains {
-		id := chainID{c.Table, c.Name}
-		if bad, ok := t.refused[id]; ok && slices.Equal(bad, c.Rules) {
-			c.Rules = nil
+// program is the name of one of the iptables programs.
+func program(family service.Family, suffix string) string {
+	if family == service.IPv6 {
+		return "ip6tables" + suffix
+	}
+	return "iptables" + suffix
+}
+
+// take makes want that of the decisions, of which the changed ones are given.
+func (t *table) take(changes service.Changes) {
+	shared := false
+	for name, d := range changes.Of {
+		shared = t.takeOne(name, d) || shared
+	}
+	if changes.All {
+		for name := range t.parts {
+			if _, ok := changes.Of[name]; !ok {
+				shared = t.takeOne(name, nil) || shared
+			}
 		}
-		desired[id] = c
 	}
+	if shared {
+		t.share()
+	}
+}
+
+// takeOne reports whether the chains that all share change.
+func (t *table) takeOne(name types.NamespacedName, d *service.Decision) bool {
+	old, next := t.parts[name], &part{}
+	if old == nil {
+		old = &part{}
+	}
+	if d != nil {
+		next = render(t.cfg, t.family, d)
+	}
+	for _, c := range old.chains {
+		delete(t.want, chainID{c.Table, c.Name})
+		t.dirty[chainID{c.Table, c.Name}] = true
+	}
+	for _, c := range next.chains {
+		t.set(c)
+	}
+	if len(next.chains)+len(next.reject) > 0 {
+		t.parts[name] = next
+	} else {
+		delete(t.parts, name)
+	}
+	return !old.shared(next)
+}
+
+func (t *table) set(c Chain) {
+	id, rules := chainID{c.Table, c.Name}, c.Rules
+	if bad, ok := t.refused[id]; ok && slices.Equal(bad, rules) {
+		rules = nil
+	}
+	t.want[id], t.dirty[id] = rules, true
+}
+
+// share writes the chains that all services share.
+func (t *table) share() {
+	names := slices.SortedFunc(maps.Keys(t.parts), func(a, b types.NamespacedName) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	parts := make([]*part, len(names))
+	for i, name := range names {
+		parts[i] = t.parts[name]
+	}
+	for _, c := range sharedChains(t.family, parts) {
+		t.set(c)
+	}
+}
+
+// apply makes the kernel's rules equal to want.
+func (t *table) apply(ctx context.Context) error {
 	have, first := t.applied, t.applied == nil
 	if first {
-		kernel, err := kernelChains(ctx)
+		kernel, err := kernelChains(ctx, t.family)
 		if err != nil {
 			return err
 		}
 		have = kernel
 	}
-	if err := t.replace(ctx, desired, have, first); err != nil {
+	if err := t.replace(ctx, have, first); err != nil {
 		t.applied = nil // it is not known what the kernel has now
 		return err
 	}
@@ -86,119 +156,63 @@ func (t *Table) Apply(ctx context.Context, want rules.Ruleset) error {
 		if err := t.ensureJumps(); err != nil {
 			return err
 		}
+		t.applied = maps.Clone(t.want)
+	} else {
+		for id := range t.dirty {
+			if rules, ok := t.want[id]; ok {
+				t.applied[id] = rules
+			} else {
+				delete(t.applied, id)
+			}
+		}
 	}
-	t.applied = desired
-	return t.forgetUDP(want.UDP)
+	clear(t.dirty)
+	return nil
 }
 
-// replace turns have into desired in one transaction, and again without the
-// chains that make it fail, which it empties in desired.
-func (t *Table) replace(ctx context.Context, desired, have map[chainID]rules.Chain, all bool) error {
+// replace turns have into want in one transaction, and again without the
+// chains that make it fail, which it empties in want.
+func (t *table) replace(ctx context.Context, have map[chainID][]string, all bool) error {
 	for {
-		input, n := transaction(desired, have, all)
+		input, n := t.transaction(have, all)
 		if n == 0 {
 			return nil
 		}
-		_, err := run(ctx, input, "iptables-restore", "--noflush", "-w", "5")
+		_, err := run(ctx, input, program(t.family, "-restore"), "--noflush", "-w", "5")
 		if err == nil {
-			t.log.Debug("iptables rules replaced", "chains", n, "bytes", len(input))
+			t.log.Debug("iptables rules replaced", "family", t.family.String(), "chains", n, "bytes", len(input))
 			return nil
 		}
-		id, ok := culprit(input, err)
-		if !ok || len(desired[id].Rules) == 0 {
+		id, rule, ok := culprit(input, err)
+		if ok && !isServiceChain(id.name) && t.withdraw(rule) {
+			t.log.Error("the kernel refuses a service's rules; the service does not work", "rule", rule, "error", err)
+			all = true
+			continue
+		}
+		if !ok || !isServiceChain(id.name) || len(t.want[id]) == 0 {
 			return fmt.Errorf("replace %d chains: %w", n, err)
 		}
 		t.log.Error("the kernel refuses a service's rules; the service does not work", "chain", id.name, "error", err)
-		if t.refused == nil {
-			t.refused = map[chainID][]string{}
-		}
-		t.refused[id] = desired[id].Rules
-		desired[id] = rules.Chain{Table: id.table, Name: id.name}
+		t.refused[id] = t.want[id]
+		t.want[id] = nil
 		// The tables before the failing one may have been changed already.
 		all = true
 	}
 }
 
-var failedLine = regexp.MustCompile(`line:? (\d+)`)
-
-// culprit is the chain of a single service in whose rules a transaction failed.
-func culprit(input []byte, err error) (chainID, bool) {
-	m := failedLine.FindStringSubmatch(err.Error())
-	if m == nil {
-		return chainID{}, false
-	}
-	n, convErr := strconv.Atoi(m[1])
-	lines := strings.Split(string(input), "\n")
-	if convErr != nil || n < 1 || n > len(lines) {
-		return chainID{}, false
-	}
-	words := strings.Fields(lines[n-1])
-	if len(words) < 2 || words[0] != "-A" || !rules.IsServiceChain(words[1]) {
-		return chainID{}, false
-	}
-	for i := n - 1; i >= 0; i-- {
-		if table, ok := strings.CutPrefix(lines[i], "*"); ok {
-			return chainID{table, words[1]}, true
-		}
-	}
-	return chainID{}, false
-}
-
-// transaction is the input of iptables-restore that turns have into desired,
-// and the number of chains in it.
-func transaction(desired, have map[chainID]rules.Chain, all bool) (input []byte, n int) {
-	var b bytes.Buffer
-	for _, table := range tables {
-		var dirty, gone []chainID
-		for id, c := range desired {
-			if old, ok := have[id]; id.table == table && (all || !ok || !slices.Equal(old.Rules, c.Rules)) {
-				dirty = append(dirty, id)
-			}
-		}
-		for id := range have {
-			if _, ok := desired[id]; id.table == table && !ok {
-				gone = append(gone, id)
-			}
-		}
-		if len(dirty)+len(gone) == 0 {
-			continue
-		}
-		n += len(dirty) + len(gone)
-		byName := func(a, b chainID) int { return strings.Compare(a.name, b.name) }
-		slices.SortFunc(dirty, byName)
-		slices.SortFunc(gone, byName)
-		fmt.Fprintf(&b, "*%s\n", table)
-		// Naming a chain creates it, or empties it if it is there. All come
-		// before the rules, because rules name other chains.
-		for _, id := range slices.Concat(dirty, gone) {
-			fmt.Fprintf(&b, ":%s - [0:0]\n", id.name)
-		}
-		for _, id := range dirty {
-			for _, rule := range desired[id].Rules {
-				fmt.Fprintf(&b, "-A %s %s\n", id.name, rule)
-			}
-		}
-		for _, id := range gone {
-			fmt.Fprintf(&b, "-X %s\n", id.name)
-		}
-		b.WriteString("COMMIT\n")
-	}
-	return b.Bytes(), n
-}
-
 // kernelChains lists the chains of ours that the kernel has, without their
 // rules, which the kernel prints in another form than it reads.
-func kernelChains(ctx context.Context) (map[chainID]rules.Chain, error) {
-	out := map[chainID]rules.Chain{}
+func kernelChains(ctx context.Context, family service.Family) (map[chainID][]string, error) {
+	out := map[chainID][]string{}
 	for _, table := range tables {
-		saved, err := run(ctx, nil, "iptables-save", "-t", table)
+		saved, err := run(ctx, nil, program(family, "-save"), "-t", table)
 		if err != nil {
 			return nil, fmt.Errorf("read the %s table: %w", table, err)
 		}
 		for line := range strings.Lines(string(saved)) {
-			if name, ok := strings.CutPrefix(line, ":"); ok && strings.HasPrefix(name, rules.Prefix) {
+			if name, ok := strings.CutPrefix(line, ":"); ok && strings.HasPrefix(name, Prefix) {
 				name, _, _ = strings.Cut(name, " ")
-				out[chainID{table, name}] = rules.Chain{Table: table, Name: name}
+				out[chainID{table, name}] = nil
 			}
 		}
 	}
@@ -207,23 +221,21 @@ func kernelChains(ctx context.Context) (map[chainID]rules.Chain, error) {
 
 // ensureJumps puts the jumps from the built-in chains in front, so that no
 // other rule accepts or drops a packet before ours have seen it.
-func (t *Table) ensureJumps() error {
-	for _, j := range rules.Jumps(t.cfg) {
-		if err := t.ipt.InsertUnique(j.Table, j.Chain, 1, j.Rule...); err != nil {
-			return fmt.Errorf("add the jump from %s %s: %w", j.Table, j.Chain, err)
+func (t *table) ensureJumps() error {
+	for _, j := range jumps(t.cfg, t.family) {
+		if err := t.ipt.InsertUnique(j.table, j.chain, 1, j.rule...); err != nil {
+			return fmt.Errorf("add the jump from %s %s: %w", j.table, j.chain, err)
 		}
 	}
 	return nil
 }
 
-// Verify checks whether all chains and jumps are still in the kernel, because
-// another program may have flushed them. If not, it returns true, and the next
-// Apply writes everything again.
-func (t *Table) Verify(ctx context.Context) (missing bool, err error) {
+// verify checks whether all chains and jumps are still in the kernel.
+func (t *table) verify(ctx context.Context) (missing bool, err error) {
 	if t.applied == nil {
 		return true, nil
 	}
-	have, err := kernelChains(ctx)
+	have, err := kernelChains(ctx, t.family)
 	if err != nil {
 		return false, err
 	}
@@ -233,10 +245,10 @@ func (t *Table) Verify(ctx context.Context) (missing bool, err error) {
 			return true, nil
 		}
 	}
-	for _, j := range rules.Jumps(t.cfg) {
-		ok, err := t.ipt.Exists(j.Table, j.Chain, j.Rule...)
+	for _, j := range jumps(t.cfg, t.family) {
+		ok, err := t.ipt.Exists(j.table, j.chain, j.rule...)
 		if err != nil {
-			return false, fmt.Errorf("look for the jump from %s %s: %w", j.Table, j.Chain, err)
+			return false, fmt.Errorf("look for the jump from %s %s: %w", j.table, j.chain, err)
 		}
 		if !ok {
 			t.applied = nil
@@ -246,21 +258,19 @@ func (t *Table) Verify(ctx context.Context) (missing bool, err error) {
 	return false, nil
 }
 
-// Cleanup removes all our chains and jumps, including those of earlier versions
-// and other configurations, and the route that Prepare added.
-func Cleanup(ctx context.Context) error {
-	ipt, err := goiptables.New()
+func cleanup(ctx context.Context, family service.Family) error {
+	ipt, err := goiptables.NewWithProtocol(protocol(family))
 	if err != nil {
-		return fmt.Errorf("find iptables: %w", err)
+		return fmt.Errorf("find %s: %w", program(family, ""), err)
 	}
-	errs := []error{removeServiceRoute()}
-	have, err := kernelChains(ctx)
+	have, err := kernelChains(ctx, family)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, table := range tables {
 		var ours []string
-		for _, id := range slices.Collect(maps.Keys(have)) {
+		for id := range have {
 			if id.table == table {
 				ours = append(ours, id.name)
 			}
@@ -275,7 +285,7 @@ func Cleanup(ctx context.Context) error {
 			listed, err := ipt.List(table, chain)
 			errs = append(errs, err)
 			for i := len(listed) - 1; i > 0; i-- { // 0 is the policy
-				if strings.Contains(listed[i], "-j "+rules.Prefix) {
+				if strings.Contains(listed[i], "-j "+Prefix) {
 					errs = append(errs, ipt.DeleteById(table, chain, i))
 				}
 			}
@@ -290,13 +300,10 @@ func Cleanup(ctx context.Context) error {
 			fmt.Fprintf(&b, "-X %s\n", name)
 		}
 		b.WriteString("COMMIT\n")
-		_, err := run(ctx, b.Bytes(), "iptables-restore", "--noflush", "-w", "5")
+		_, err := run(ctx, b.Bytes(), program(family, "-restore"), "--noflush", "-w", "5")
 		errs = append(errs, err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove the service proxy's rules: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // run executes one of the iptables programs.

@@ -13,10 +13,11 @@ import (
 )
 
 // kubectl creates objects without a manifest, restarts, pauses and resumes a
-// Deployment, and deletes with and without what belongs to it.
+// Deployment, and deletes with and without what belongs to it. The Service is
+// served by nftables.
 func TestKubectlCreateRolloutAndDelete(t *testing.T) {
 	t.Parallel()
-	c := e2e.Start(t)
+	c := e2e.Start(t, "--proxy-mode", "nftables")
 	k := func(args ...string) string { t.Helper(); return c.Kubectl(args...) }
 	contains(t, "create namespace", k("create", "namespace", "team"), "namespace/team created")
 	contains(t, "create configmap", k("create", "configmap", "settings", "-n", "team", "--from-literal=colour=blue"), "configmap/settings created")

@@ -27,7 +27,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/nodes/network"
 	"headway.dev/proxy"
-	"headway.dev/proxy/rules"
+	"headway.dev/proxy/service"
 	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )
@@ -239,8 +239,11 @@ func (c *Cluster) runProxy(ctx context.Context) error {
 	}
 	p, err := proxy.New(proxy.Config{
 		Client: client,
-		Rules:  rules.Config{NodeName: c.cfg.NodeName, ClusterCIDR: c.cfg.ClusterCIDR, ServiceCIDR: c.cfg.ServiceCIDR},
-		Log:    c.cfg.Log.With("part", "proxy"),
+		Services: service.Config{
+			NodeName: c.cfg.NodeName, ClusterCIDRs: []netip.Prefix{c.cfg.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{c.cfg.ServiceCIDR},
+		},
+		Mode: c.cfg.proxyMode,
+		Log:  c.cfg.Log.With("part", "proxy"),
 	})
 	if err != nil {
 		return err

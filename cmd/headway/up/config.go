@@ -20,6 +20,7 @@ import (
 	"headway.dev/manifests/egress"
 	"headway.dev/nodes/eviction"
 	"headway.dev/nodes/runtime/handler"
+	"headway.dev/proxy"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	NodeIP                   netip.Addr
+	proxyMode                proxy.Mode
 	scheduler                profile.Configuration
 	eviction                 eviction.Thresholds
 	handlers                 handler.Set
@@ -59,6 +61,9 @@ func (o *Options) Config() (*Config, error) {
 	}
 	if cfg.ClusterCIDR.Overlaps(cfg.ServiceCIDR) {
 		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.ClusterCIDR, cfg.ServiceCIDR)
+	}
+	if cfg.proxyMode, err = proxy.ParseMode(o.ProxyMode); err != nil {
+		return nil, fmt.Errorf("--proxy-mode: %w", err)
 	}
 	if o.GitSigningKey != "" {
 		data, err := os.ReadFile(o.GitSigningKey)

@@ -14,6 +14,7 @@ import (
 	"headway.dev/manifests/egress"
 	"headway.dev/nodes"
 	"headway.dev/nodes/eviction"
+	"headway.dev/proxy"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/verdict"
 )
@@ -30,6 +31,7 @@ type Options struct {
 	Listen             string
 	ClusterCIDR        string
 	ServiceCIDR        string
+	ProxyMode          string
 	Containerd         string
 	ImagesDir          string
 	RuntimeHandlers    []string
@@ -75,6 +77,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&up.TLSSANs, "tls-san", nil, "another host name or address that the API's certificate is valid for (repeatable)")
 	flags.StringVar(&up.ClusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.ServiceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
+	flags.StringVar(&up.ProxyMode, "proxy-mode", string(proxy.ModeIptables), "what the service proxy writes: iptables, or nftables for clusters of thousands of Services")
 	flags.StringVar(&up.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
 	flags.StringSliceVar(&up.RuntimeHandlers, "runtime-handler", nil, "a handler of RuntimeClasses and the runtime of containerd that it is, NAME=RUNTIME, for example kata=io.containerd.kata.v2; its shim is installed beside containerd (repeatable; runc is always there)")
 	flags.StringVar(&up.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")

@@ -1,4 +1,4 @@
-package rules
+package service
 
 import (
 	"net/netip"
@@ -14,14 +14,15 @@ type endpoint struct {
 	addr  netip.AddrPort
 	node  string
 	ready bool // or else it terminates and still serves
+	hints *discoveryv1.EndpointHints
 }
 
 // usable lists the endpoints of a service port in a fixed order: those that are
 // ready, and those that terminate but still serve.
-func usable(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort) []endpoint {
+func usable(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort, family Family) []endpoint {
 	var found []endpoint
 	for _, s := range endpointSlices {
-		if s.AddressType != discoveryv1.AddressTypeIPv4 || s.DeletionTimestamp != nil {
+		if string(s.AddressType) != family.String() || s.DeletionTimestamp != nil {
 			continue
 		}
 		number, ok := targetPort(s, port)
@@ -33,17 +34,17 @@ func usable(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort
 				continue
 			}
 			ip, err := netip.ParseAddr(e.Addresses[0]) // the others are the same pod
-			if err != nil || !ip.Is4() {
+			if err != nil || FamilyOf(ip) != family {
 				continue
 			}
 			c := e.Conditions
 			ready := ptr.Deref(c.Ready, true)
 			if ready || ptr.Deref(c.Serving, ready) && ptr.Deref(c.Terminating, false) {
-				found = append(found, endpoint{addr: netip.AddrPortFrom(ip, number), node: ptr.Deref(e.NodeName, ""), ready: ready})
+				found = append(found, endpoint{addr: netip.AddrPortFrom(ip, number), node: ptr.Deref(e.NodeName, ""), ready: ready, hints: e.Hints})
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b endpoint) int {
+	slices.SortStableFunc(found, func(a, b endpoint) int {
 		if c := a.addr.Compare(b.addr); c != 0 || a.ready == b.ready {
 			return c
 		}
@@ -54,6 +55,37 @@ func usable(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort
 	})
 	// An endpoint that moves between slices is in both for a while.
 	return slices.CompactFunc(found, func(a, b endpoint) bool { return a.addr == b.addr })
+}
+
+// near keeps of the endpoints that are ready those that the slices' hints give
+// to this node or, failing that, to its zone. Hints are followed only if every
+// endpoint that is ready has one, and one of them is for here: or else they are
+// being written, or nobody would answer.
+func near(node, zone string, endpoints []endpoint) []endpoint {
+	var byNode, byZone []endpoint
+	nodeHints, zoneHints := true, zone != ""
+	for _, e := range endpoints {
+		if !e.ready {
+			continue
+		}
+		if e.hints == nil || len(e.hints.ForNodes) == 0 {
+			nodeHints = false
+		} else if slices.ContainsFunc(e.hints.ForNodes, func(n discoveryv1.ForNode) bool { return n.Name == node }) {
+			byNode = append(byNode, e)
+		}
+		if e.hints == nil || len(e.hints.ForZones) == 0 {
+			zoneHints = false
+		} else if slices.ContainsFunc(e.hints.ForZones, func(z discoveryv1.ForZone) bool { return z.Name == zone }) {
+			byZone = append(byZone, e)
+		}
+	}
+	switch {
+	case nodeHints && len(byNode) > 0:
+		return byNode
+	case zoneHints && len(byZone) > 0:
+		return byZone
+	}
+	return endpoints
 }
 
 // prefer takes the ready ones; if there are none, those that terminate but

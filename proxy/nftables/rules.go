@@ -1,0 +1,309 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/knftables"
+
+	"headway.dev/proxy/service"
+)
+
+// Rules are the rules of the process's network namespace.
+type Rules struct {
+	cfg service.Config
+	nft knftables.Interface
+	log *slog.Logger
+
+	parts  map[types.NamespacedName]*part
+	shapes map[shape]int      // how many use them
+	loops  map[netip.Addr]int // how many Services have the endpoint
+	claims *claims
+	chains *tracked[string, []string]
+	// clients are the sets of clients.
+	clients *tracked[string, clients]
+	// known is set if the kernel is known to have what is tracked.
+	known bool
+}
+
+// New finds nft. It changes nothing yet.
+func New(cfg service.Config, log *slog.Logger) (*Rules, error) {
+	nft, err := knftables.New(knftables.InetFamily, tableName)
+	if err != nil {
+		return nil, fmt.Errorf("find nft; install the package nftables: %w", err)
+	}
+	r := &Rules{
+		cfg: cfg, nft: nft, log: log, parts: map[types.NamespacedName]*part{}, shapes: map[shape]int{}, loops: map[netip.Addr]int{},
+		claims: newClaims(), chains: newTracked[string, []string](), clients: newTracked[string, clients](),
+	}
+	for name, rules := range baseChains(cfg) {
+		r.chains.set(name, rules)
+	}
+	return r, nil
+}
+
+// Name names the program's version.
+func (r *Rules) Name(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "nft", "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("nft --version: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Apply makes the kernel's rules those of the decisions, of which the changed
+// ones are given, in one transaction. After an error the next Apply writes
+// everything again.
+func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
+	for name, d := range changes.Of {
+		r.take(name, d)
+	}
+	if changes.All {
+		for name := range r.parts {
+			if _, ok := changes.Of[name]; !ok {
+				r.take(name, nil)
+			}
+		}
+	}
+	if r.known {
+		return r.run(ctx, r.nft.NewTransaction())
+	}
+	tx, err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.run(ctx, tx); err != nil {
+		r.log.Warn("cannot take over the table of a former proxy; it is made anew", "error", err)
+		r.unknown()
+		tx := r.nft.NewTransaction()
+		tx.Add(&knftables.Table{})
+		tx.Delete(&knftables.Table{})
+		tx.Add(&knftables.Table{})
+		addMaps(r.cfg, tx)
+		return r.run(ctx, tx)
+	}
+	return nil
+}
+
+// take replaces what one Service adds to the table.
+func (r *Rules) take(name types.NamespacedName, d *service.Decision) {
+	next := render(r.cfg, d)
+	if old := r.parts[name]; old != nil {
+		for e := range old.elements {
+			if _, stays := next.elements[e]; !stays {
+				r.claims.release(e, name)
+			}
+		}
+		for _, s := range old.shapes {
+			r.useShape(s, -1)
+		}
+		for chain := range old.chains {
+			r.chains.remove(chain)
+		}
+		for set := range old.clients {
+			r.clients.remove(set)
+		}
+		for _, ip := range old.hairpin {
+			r.useHairpin(ip, -1)
+		}
+	}
+	for e, value := range next.elements {
+		r.claims.claim(e, name, value)
+	}
+	for _, s := range next.shapes {
+		r.useShape(s, 1)
+	}
+	for chain, rules := range next.chains {
+		r.chains.set(chain, rules)
+	}
+	for set, c := range next.clients {
+		r.clients.set(set, c)
+	}
+	for _, ip := range next.hairpin {
+		r.useHairpin(ip, 1)
+	}
+	if r.parts[name] = next; d == nil {
+		delete(r.parts, name)
+	}
+}
+
+func (r *Rules) useShape(s shape, by int) {
+	switch r.shapes[s] += by; r.shapes[s] {
+	case 0:
+		delete(r.shapes, s)
+		r.chains.remove(s.name())
+	case by: // the first
+		r.chains.set(s.name(), s.rules(r.cfg))
+	}
+}
+
+func (r *Rules) useHairpin(ip netip.Addr, by int) {
+	e := element{of(hairpinSet, service.FamilyOf(ip)), fmt.Sprintf("%s . %s", ip, ip)}
+	switch r.loops[ip] += by; r.loops[ip] {
+	case 0:
+		delete(r.loops, ip)
+		r.claims.elements.remove(e)
+	case by: // the first
+		r.claims.elements.set(e, "")
+	}
+}
+
+func (r *Rules) unknown() {
+	r.known = false
+	r.claims.elements.unknown()
+	r.chains.unknown()
+	r.clients.unknown()
+}
+
+// begin starts a transaction that writes everything into the table that a former
+// proxy may have left: its chains and maps are emptied, and the sets of clients
+// stay, so that clients keep their endpoints.
+func (r *Rules) begin(ctx context.Context) (*knftables.Transaction, error) {
+	r.unknown()
+	there, err := r.nft.ListAll(ctx)
+	if err != nil && !knftables.IsNotFound(err) {
+		return nil, fmt.Errorf("list the table %s: %w", tableName, err)
+	}
+	tx := r.nft.NewTransaction()
+	tx.Add(&knftables.Table{})
+	addMaps(r.cfg, tx)
+	maps, sets := mapNames(r.cfg)
+	for _, name := range maps {
+		tx.Flush(&knftables.Map{Name: name})
+	}
+	for _, name := range sets {
+		tx.Flush(&knftables.Set{Name: name})
+	}
+	for _, name := range there["chain"] {
+		r.chains.have[name], r.chains.dirty[name] = nil, true
+	}
+	for _, name := range there["set"] {
+		if slices.Contains(sets, name) {
+			continue
+		}
+		r.clients.have[name], r.clients.dirty[name] = r.clients.want[name], true
+	}
+	return tx, nil
+}
+
+// run adds to the transaction what is tracked, and carries it out.
+func (r *Rules) run(ctx context.Context, tx *knftables.Transaction) error {
+	var goneChains, goneSets []string
+	sameClients := func(a, b clients) bool { return a == b }
+	r.clients.differ(sameClients, func(name string, _ clients) { goneSets = append(goneSets, name) }, func(name string, c clients) {
+		tx.Add(&knftables.Set{
+			Name: name, Type: fmt.Sprintf("ipv%d_addr", c.family), Timeout: &c.timeout,
+			Flags: []knftables.SetFlag{knftables.DynamicFlag, knftables.TimeoutFlag},
+		})
+	})
+	var changed []string
+	r.chains.differ(slices.Equal, func(name string, _ []string) {
+		tx.Flush(&knftables.Chain{Name: name})
+		if _, stays := r.chains.want[name]; !stays {
+			goneChains = append(goneChains, name)
+		}
+	}, func(name string, _ []string) {
+		chain := &knftables.Chain{Name: name}
+		if h, base := hooks[name]; base {
+			chain.Type, chain.Hook, chain.Priority = &h.kind, &h.hook, &h.priority
+		}
+		tx.Add(chain)
+		changed = append(changed, name)
+	})
+	for _, name := range changed { // all chains are there: rules name others
+		for _, rule := range r.chains.want[name] {
+			tx.Add(&knftables.Rule{Chain: name, Rule: rule})
+		}
+	}
+	sameValue := func(a, b string) bool { return a == b }
+	r.claims.elements.differ(sameValue,
+		func(e element, value string) { tx.Delete(e.object(value)) },
+		func(e element, value string) { tx.Add(e.object(value)) })
+	for _, name := range goneChains { // after the elements that lead to them
+		tx.Delete(&knftables.Chain{Name: name})
+	}
+	for _, name := range goneSets {
+		tx.Delete(&knftables.Set{Name: name})
+	}
+	if n := tx.NumOperations(); n > 0 {
+		if err := r.nft.Run(ctx, tx); err != nil {
+			r.unknown() // nothing was changed, but why is not known
+			return fmt.Errorf("change %d objects of nftables: %w", n, err)
+		}
+		r.log.Debug("nftables rules replaced", "operations", n)
+	}
+	r.known = true
+	r.claims.elements.written()
+	r.chains.written()
+	r.clients.written()
+	return nil
+}
+
+func (e element) object(value string) *knftables.Element {
+	out := &knftables.Element{Key: []string{e.key}}
+	if value == "" {
+		out.Set = e.of
+	} else {
+		out.Map, out.Value = e.of, []string{value}
+	}
+	return out
+}
+
+// Verify checks whether all chains are still in the kernel with as many rules,
+// and all maps, because another program may have flushed them. If not, it
+// returns true, and the next Apply writes everything again.
+func (r *Rules) Verify(ctx context.Context) (missing bool, err error) {
+	if !r.known {
+		return true, nil
+	}
+	there, err := r.nft.ListAll(ctx)
+	if err != nil && !knftables.IsNotFound(err) {
+		return false, fmt.Errorf("list the table %s: %w", tableName, err)
+	}
+	rules := map[string]int{}
+	if err == nil {
+		listed, err := r.nft.ListRules(ctx, "")
+		if err != nil && !knftables.IsNotFound(err) {
+			return false, fmt.Errorf("list the rules of the table %s: %w", tableName, err)
+		}
+		for _, rule := range listed {
+			rules[rule.Chain]++
+		}
+	}
+	for name, want := range r.chains.want {
+		missing = missing || rules[name] != len(want)
+	}
+	maps, sets := mapNames(r.cfg)
+	for _, name := range maps {
+		missing = missing || !slices.Contains(there["map"], name)
+	}
+	for _, name := range sets {
+		missing = missing || !slices.Contains(there["set"], name)
+	}
+	if missing {
+		r.unknown()
+	}
+	return missing, nil
+}
+
+// Cleanup removes the table. Where there is no nft that works, no proxy has made
+// one.
+func Cleanup(ctx context.Context) error {
+	nft, err := knftables.New(knftables.InetFamily, tableName)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	tx := nft.NewTransaction()
+	tx.Add(&knftables.Table{}) // or else it could not be deleted if it is not there
+	tx.Delete(&knftables.Table{})
+	if err := nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("remove the service proxy's table of nftables: %w", err)
+	}
+	return nil
+}
