@@ -213,17 +213,18 @@ func TestFieldsWithoutEffect(t *testing.T) {
 	events := &recorder{}
 	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) { c.Events = events })
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
-	w.branch("refused", map[string]string{"s.yaml": service("externalIPs: [192.0.2.1]")})
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: s}\nspec:\n  containers: [{name: c, image: i}]\n  hostUsers: false\n"
+	w.branch("refused", map[string]string{"s.yaml": pod})
 	p := w.plan(wire.PlanRequest{Rev: "refused"})
-	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.externalIPs" || p.Errors[0].Line != 6 || !strings.Contains(p.Errors[0].Message, "not supported yet") {
-		t.Errorf("errors = %+v, want one of spec.externalIPs in line 6", p.Errors)
+	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.hostUsers" || p.Errors[0].Line != 6 || !strings.Contains(p.Errors[0].Message, "not supported yet") {
+		t.Errorf("errors = %+v, want one of spec.hostUsers in line 6", p.Errors)
 	}
-	w.branch("hint", map[string]string{"s.yaml": service("trafficDistribution: PreferClose")})
-	check(t, w.plan(wire.PlanRequest{Rev: "hint"}), wire.CheckWarning, "spec.trafficDistribution", "Service/default/s: spec.trafficDistribution: not supported yet and without effect")
-	w.write(map[string]string{"s.yaml": service("trafficDistribution: PreferClose")})
+	w.branch("hint", map[string]string{"s.yaml": service("loadBalancerIP: 192.0.2.1")})
+	check(t, w.plan(wire.PlanRequest{Rev: "hint"}), wire.CheckWarning, "spec.loadBalancerIP", "Service/default/s: spec.loadBalancerIP: not supported yet and without effect")
+	w.write(map[string]string{"s.yaml": service("loadBalancerIP: 192.0.2.1")})
 	w.applied(w.push("a hint"))
 	w.eventually("an event with the Service", func() bool {
-		return strings.Contains(events.all(), "FieldWithoutEffect spec.trafficDistribution: not supported yet")
+		return strings.Contains(events.all(), "FieldWithoutEffect spec.loadBalancerIP: not supported yet")
 	})
 }
 

@@ -297,7 +297,6 @@ func serviceCases(t *testing.T) {
 			s.Spec.LoadBalancerSourceRanges = []string{"foo"}
 		}, []string{
 			`spec.LoadBalancerSourceRanges[0]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`,
-			"spec.loadBalancerSourceRanges: Forbidden: not supported yet: the proxy does not filter by the client's address",
 		}},
 		"source ranges as an annotation": {func(s *corev1.Service) {
 			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: " 10.0.0.0/8, foo"}

@@ -49,10 +49,6 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 		honour.Of[corev1.ServiceSpec](): serviceSpecFields,
 		honour.Of[corev1.ServicePort](): {
 			Honoured: "name protocol appProtocol port targetPort nodePort",
-			Rules: map[string]*honour.Rule{"protocol": {
-				Level: honour.Refused, Values: "SCTP", Reason: "the proxy forwards TCP and UDP only",
-				Asks: honour.When(func(p *corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolSCTP }),
-			}},
 		},
 		honour.Of[corev1.SessionAffinityConfig](): {Honoured: "clientIP"},
 		honour.Of[corev1.ClientIPConfig]():        {Honoured: "timeoutSeconds"},

@@ -8,7 +8,7 @@ import (
 
 var serviceSpecFields = honour.Fields{
 	Honoured: "ports selector clusterIP clusterIPs type sessionAffinity externalName externalTrafficPolicy publishNotReadyAddresses sessionAffinityConfig " +
-		"ipFamilies ipFamilyPolicy allocateLoadBalancerNodePorts internalTrafficPolicy",
+		"ipFamilies ipFamilyPolicy allocateLoadBalancerNodePorts internalTrafficPolicy externalIPs loadBalancerSourceRanges healthCheckNodePort trafficDistribution",
 	Rules: map[string]*honour.Rule{
 		"type": {
 			Level: honour.Hint, Values: "LoadBalancer, ExternalName", Reason: "there is no load balancer, which leaves a LoadBalancer with its node ports and without an address, and no cluster DNS for an ExternalName",
@@ -16,11 +16,7 @@ var serviceSpecFields = honour.Fields{
 				return s.Type == corev1.ServiceTypeLoadBalancer || s.Type == corev1.ServiceTypeExternalName
 			}),
 		},
-		"externalIPs":              honour.NotServed("the proxy does not answer at them; use a Service of type NodePort"),
-		"loadBalancerIP":           {Level: honour.Hint, Reason: "there is no load balancer"},
-		"loadBalancerClass":        {Level: honour.Hint, Reason: "there is no load balancer"},
-		"loadBalancerSourceRanges": honour.NotServed("the proxy does not filter by the client's address"),
-		"healthCheckNodePort":      {Level: honour.Hint, Reason: "there is no load balancer, whose health checks would be answered at it"},
-		"trafficDistribution":      {Level: honour.Hint, Reason: "the proxy prefers no endpoint to another"},
+		"loadBalancerIP":    {Level: honour.Hint, Reason: "there is no load balancer"},
+		"loadBalancerClass": {Level: honour.Hint, Reason: "there is no load balancer"},
 	},
 }
