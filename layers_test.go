@@ -36,6 +36,7 @@ var owners = map[string][]string{
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 	"sigs.k8s.io/knftables":            {"proxy/nftables"},
+	"github.com/miekg/dns":             {"nodes/dns"},
 }
 
 // rooms are the folders within a folder, in the order in which they build on
@@ -83,9 +84,10 @@ var rooms = map[string][]string{
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
-		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "status", "pull", "eviction",
+		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
+	"nodes/dns":      {"records", "."},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"service", "kernel", "iptables", "nftables", "health", "."},
 	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},
