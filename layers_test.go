@@ -87,7 +87,7 @@ var rooms = map[string][]string{
 		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
-	"nodes/dns":      {"records", "settings", "forward", "."},
+	"nodes/dns":      {"records", "settings", "forward", "resolv", "."},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"service", "kernel", "iptables", "nftables", "health", "."},
 	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},

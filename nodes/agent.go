@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/nodes/dns"
 	"headway.dev/nodes/eviction"
 	"headway.dev/nodes/machine"
 	"headway.dev/nodes/objects"
@@ -70,6 +71,12 @@ type Config struct {
 	// ClusterDNS are the name servers of pods, ClusterDomain their domain.
 	ClusterDNS    []string
 	ClusterDomain string
+	// NameServer is the agent's own name server, which takes the place of ClusterDNS
+	// and ClusterDomain; nil: none. Its Client, Log and Warn are the agent's.
+	NameServer *dns.Config
+	// ResolvConf is the file of the node's own name servers, for pods and for
+	// NameServer; default /etc/resolv.conf.
+	ResolvConf string
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's, for example containerd://1.6.20.
 	Version, RuntimeVersion string
@@ -120,6 +127,12 @@ func (c *Config) check() error {
 	if c.EvictionPeriod <= 0 {
 		c.EvictionPeriod = eviction.DefaultPeriod
 	}
+	if c.ResolvConf == "" {
+		c.ResolvConf = "/etc/resolv.conf"
+	}
+	if c.NameServer != nil {
+		c.ClusterDNS, c.ClusterDomain = []string{c.NameServer.Address.Addr().String()}, c.NameServer.Domain
+	}
 	if c.Looked == nil {
 		c.Looked = func() {}
 	}
@@ -144,6 +157,7 @@ type Agent struct {
 	evictor  *eviction.Evictor
 	node     *registration.Node
 	machine  machine.Machine
+	names    *dns.Server // nil: none
 
 	workers *worker.Set
 	ctx     context.Context //nolint:containedctx // the life of Run
@@ -200,11 +214,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.images = pull.New(a.cfg.Runtime, a.cfg.ImagesDir, a.workers.ImagesChanged, a.log)
 	a.probes = probe.New(worker.ExecProbe{Runtime: a.cfg.Runtime}, a.workers, a.workers.Notify, a.log)
 
+	if a.cfg.NameServer != nil {
+		a.names = a.newNameServer(*a.cfg.NameServer)
+		group.Go(func() error { return guard.Call(ctx, "serve names", func() error { return a.names.Run(ctx) }) })
+	}
+
 	a.workers.Start(ctx, worker.Env{
 		Runtime: a.cfg.Runtime, Volumes: a.volumes, Probes: a.probes, Statuses: a.statuses, Node: a.node,
 		Objects: a.objects, Tokens: a.tokens, Services: a.services, Images: a.images, Machine: a.machine,
 		Slots: slot.New(a.cfg.ParallelStarts, startTime), Events: a.events, Log: a.log,
-		NodeIP: a.cfg.NodeIP, ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, PodPidsLimit: a.cfg.PodPidsLimit,
+		NodeIP: a.cfg.NodeIP, ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, ResolvConf: a.cfg.ResolvConf, PodPidsLimit: a.cfg.PodPidsLimit,
 	})
 
 	group.Go(func() error { return guard.Call(ctx, "write statuses", func() error { return a.statuses.Run(ctx) }) })

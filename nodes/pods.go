@@ -29,10 +29,25 @@ type podStore struct {
 	once  sync.Once
 }
 
-func (s *podStore) Add(obj any) error    { s.each(obj, s.agent.workers.Changed); return nil }
-func (s *podStore) Update(obj any) error { s.each(obj, s.agent.workers.Changed); return nil }
-func (s *podStore) Delete(obj any) error { s.each(obj, s.agent.workers.Removed); return nil }
+func (s *podStore) Add(obj any) error    { s.each(obj, s.agent.changed); return nil }
+func (s *podStore) Update(obj any) error { s.each(obj, s.agent.changed); return nil }
+func (s *podStore) Delete(obj any) error { s.each(obj, s.agent.removed); return nil }
 func (s *podStore) Resync() error        { return nil }
+
+// changed hands over a pod or its change.
+func (a *Agent) changed(p *corev1.Pod) {
+	if a.names != nil {
+		a.names.SetPod(p)
+	}
+	a.workers.Changed(p)
+}
+
+func (a *Agent) removed(p *corev1.Pod) {
+	if a.names != nil {
+		a.names.RemovePod(p.UID)
+	}
+	a.workers.Removed(p)
+}
 
 // each hands over one pod. One that is too much for the agent must not keep it
 // from the others: the list would begin with the same one again.
@@ -50,8 +65,11 @@ func (s *podStore) Replace(list []any, _ string) error {
 		have[p.UID] = true
 		s.each(obj, func(p *corev1.Pod) {
 			s.agent.statuses.Listed(p)
-			s.agent.workers.Changed(p)
+			s.agent.changed(p)
 		})
+	}
+	if s.agent.names != nil {
+		s.agent.names.KeepPods(have)
 	}
 	s.agent.workers.Retain(have)
 	s.once.Do(func() {

@@ -9,14 +9,20 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"headway.dev/nodes/server"
 )
 
 // serveStreams serves logs, exec, attach and port-forward until ctx ends. What
 // is open then is cut: a stream has no end of its own.
 func (a *Agent) serveStreams(ctx context.Context) error {
+	var metrics prometheus.Gatherer
+	if a.names != nil {
+		metrics = a.names.Metrics()
+	}
 	s := &http.Server{
-		Handler:           server.New(a.cfg.NodeName, a.workers, a.cfg.Runtime, a.cfg.Client.AuthorizationV1().SubjectAccessReviews(), a.log),
+		Handler:           server.New(a.cfg.NodeName, a.workers, a.cfg.Runtime, a.cfg.Client.AuthorizationV1().SubjectAccessReviews(), metrics, a.log),
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}

@@ -37,6 +37,10 @@ type Config struct {
 	// Owner names the owner of the network, for others to see: the bridge and
 	// the chains serve one cluster. If it is empty, ownership is not checked.
 	Owner string
+	// NameServer is the address of the node's name server, which HoldNameServer gives
+	// to the link NameServerLink. Cleanup removes that link. Both may be zero.
+	NameServer     netip.Addr
+	NameServerLink string
 	// Chains is the prefix of the names of our iptables chains, HWPODS if
 	// empty; at most 14 characters. Chains whose names begin with HEADWAY- are
 	// the service proxy's, which removes those that it does not know.
@@ -221,6 +225,9 @@ func (n *Network) Cleanup(ctx context.Context) error {
 	defer n.mu.Unlock()
 	n.ready = false
 	errs := []error{removeRules(ctx, n.cfg.Chains), deleteBridge(n.cfg.Bridge)}
+	if n.cfg.NameServerLink != "" {
+		errs = append(errs, deleteBridge(n.cfg.NameServerLink))
+	}
 	for pod := range n.ipam.leases {
 		errs = append(errs, removeLease(n.cfg.StateDir, pod))
 		n.ipam.release(pod)

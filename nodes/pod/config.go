@@ -22,7 +22,7 @@ func Ref(p *corev1.Pod) runtime.PodRef {
 func SandboxConfig(p *corev1.Pod, dns string) runtime.SandboxConfig {
 	cfg := runtime.SandboxConfig{
 		PodRef:      Ref(p),
-		Hostname:    hostname(p),
+		Hostname:    hostname(p), // which KernelHostname may lengthen
 		HostNetwork: p.Spec.HostNetwork, HostPID: p.Spec.HostPID, HostIPC: p.Spec.HostIPC,
 		ResolvConf: dns,
 		QOSClass:   string(qos.GetPodQOS(p)),
@@ -67,6 +67,28 @@ func hostname(p *corev1.Pod) string {
 	return name
 }
 
+// kernelNameMax is how long a host name may be for the kernel.
+const kernelNameMax = 64
+
+// KernelHostname is the host name that the pod's processes see: with setHostnameAsFQDN
+// it has the pod's domain in the cluster.
+func KernelHostname(p *corev1.Pod, clusterDomain string) (string, error) {
+	name := hostname(p)
+	if p.Spec.Subdomain == "" || clusterDomain == "" || p.Spec.SetHostnameAsFQDN == nil || !*p.Spec.SetHostnameAsFQDN {
+		return name, nil
+	}
+	full := fullName(p, clusterDomain)
+	if len(full) > kernelNameMax {
+		return "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", full, kernelNameMax, len(full))
+	}
+	return full, nil
+}
+
+// fullName is the name of a pod with a subdomain.
+func fullName(p *corev1.Pod, clusterDomain string) string {
+	return fmt.Sprintf("%s.%s.%s.svc.%s", hostname(p), p.Spec.Subdomain, p.Namespace, clusterDomain)
+}
+
 // Hosts is the content of the pod's /etc/hosts. node is the node's own file,
 // used for pods in the node's network.
 func Hosts(p *corev1.Pod, podIPs []string, clusterDomain, node string) string {
@@ -78,7 +100,7 @@ func Hosts(p *corev1.Pod, podIPs []string, clusterDomain, node string) string {
 			"fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
 		for _, ip := range podIPs {
 			if p.Spec.Subdomain != "" && clusterDomain != "" {
-				fmt.Fprintf(&b, "%s\t%s.%s.%s.svc.%s\t%s\n", ip, hostname(p), p.Spec.Subdomain, p.Namespace, clusterDomain, hostname(p))
+				fmt.Fprintf(&b, "%s\t%s\t%s\n", ip, fullName(p, clusterDomain), hostname(p))
 			} else {
 				fmt.Fprintf(&b, "%s\t%s\n", ip, hostname(p))
 			}
@@ -91,98 +113,6 @@ func Hosts(p *corev1.Pod, podIPs []string, clusterDomain, node string) string {
 		}
 	}
 	return b.String()
-}
-
-// DNS is what a pod's resolv.conf is made from.
-type DNS struct {
-	// Servers are the cluster's name servers; without any, pods use the node's.
-	Servers []string
-	Domain  string
-	// Node is the node's own resolv.conf.
-	Node string
-}
-
-// ResolvConf is the content of the pod's /etc/resolv.conf by its dnsPolicy and
-// dnsConfig.
-func ResolvConf(p *corev1.Pod, dns DNS) string {
-	var servers, searches, options []string
-	policy := p.Spec.DNSPolicy
-	if policy == corev1.DNSClusterFirst && p.Spec.HostNetwork {
-		policy = corev1.DNSDefault
-	}
-	node := parseResolv(dns.Node)
-	switch {
-	case policy == corev1.DNSNone:
-	case policy == corev1.DNSDefault || len(dns.Servers) == 0:
-		servers, searches, options = node["nameserver"], node["search"], node["options"]
-	default:
-		servers = dns.Servers
-		if dns.Domain != "" {
-			searches = []string{p.Namespace + ".svc." + dns.Domain, "svc." + dns.Domain, dns.Domain}
-		}
-		searches = append(searches, node["search"]...)
-		options = []string{"ndots:5"}
-	}
-	if c := p.Spec.DNSConfig; c != nil {
-		servers = append(append([]string(nil), servers...), c.Nameservers...)
-		searches = append(append([]string(nil), searches...), c.Searches...)
-		for _, o := range c.Options {
-			options = setOption(options, o)
-		}
-	}
-	var b strings.Builder
-	if len(searches) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(unique(searches), " "))
-	}
-	for _, s := range unique(servers) {
-		fmt.Fprintf(&b, "nameserver %s\n", s)
-	}
-	if len(options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(options, " "))
-	}
-	return b.String()
-}
-
-func setOption(options []string, o corev1.PodDNSConfigOption) []string {
-	text := o.Name
-	if o.Value != nil && *o.Value != "" {
-		text += ":" + *o.Value
-	}
-	out := make([]string, 0, len(options)+1)
-	for _, have := range options {
-		if name, _, _ := strings.Cut(have, ":"); name != o.Name {
-			out = append(out, have)
-		}
-	}
-	return append(out, text)
-}
-
-func parseResolv(content string) map[string][]string {
-	out := map[string][]string{}
-	for line := range strings.Lines(content) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		switch fields[0] {
-		case "nameserver":
-			out["nameserver"] = append(out["nameserver"], fields[1])
-		case "search", "options": // the last line wins
-			out[fields[0]] = fields[1:]
-		}
-	}
-	return out
-}
-
-func unique(list []string) []string {
-	seen, out := map[string]bool{}, list[:0:0]
-	for _, s := range list {
-		if !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // Labels are what is kept with the container that a Start step asks for: later

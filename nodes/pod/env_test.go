@@ -1,6 +1,7 @@
 package pod_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -173,31 +174,28 @@ func TestResources(t *testing.T) {
 	}
 }
 
-func TestResolvConf(t *testing.T) {
-	dns := pod.DNS{Servers: []string{"10.96.0.10"}, Domain: "cluster.local", Node: "search lan\nnameserver 192.0.2.53\noptions edns0\n"}
+// The host name has the pod's domain if it asks for that and has one, as far as the
+// kernel takes it.
+func TestKernelHostname(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		spec func(*corev1.PodSpec)
-		want string
+		name, hostname, subdomain string
+		full                      *bool
+		want, err                 string
 	}{
-		{"cluster first", func(s *corev1.PodSpec) { s.DNSPolicy = "ClusterFirst" }, "search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n"},
-		{"the node's", func(s *corev1.PodSpec) { s.DNSPolicy = "Default" }, "search lan\nnameserver 192.0.2.53\noptions edns0\n"},
-		{"in the node's network", func(s *corev1.PodSpec) { s.DNSPolicy, s.HostNetwork = "ClusterFirst", true }, "search lan\nnameserver 192.0.2.53\noptions edns0\n"},
-		{"own", func(s *corev1.PodSpec) {
-			s.DNSPolicy = "None"
-			s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.1"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}}
-		}, "nameserver 192.0.2.1\noptions ndots:2\n"},
-		{"overridden", func(s *corev1.PodSpec) {
-			s.DNSPolicy = "ClusterFirst"
-			s.DNSConfig = &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("1")}}}
-		}, "search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:1\n"},
+		{"web-0", "", "", nil, "web-0", ""},
+		{"web-0", "web", "", new(true), "web", ""},
+		{"web-0", "web", "front", nil, "web", ""},
+		{"web-0", "web", "front", new(false), "web", ""},
+		{"web-0", "", "front", new(true), "web-0.front.shop.svc.cluster.local", ""},
+		{"web-0", strings.Repeat("w", 40), "front", new(true), "", "failed to construct FQDN from pod hostname and cluster domain, FQDN " +
+			strings.Repeat("w", 40) + ".front.shop.svc.cluster.local is too long (64 characters is the max, 69 characters requested)"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := newPod()
-			c.spec(&p.Spec)
-			if diff := cmp.Diff(c.want, pod.ResolvConf(p, dns)); diff != "" {
-				t.Errorf("resolv.conf (-want +got):\n%s", diff)
-			}
-		})
+		p := newPod()
+		p.Namespace, p.Name = "shop", c.name
+		p.Spec.Hostname, p.Spec.Subdomain, p.Spec.SetHostnameAsFQDN = c.hostname, c.subdomain, c.full
+		got, err := pod.KernelHostname(p, "cluster.local")
+		if text := fmt.Sprint(err); got != c.want || c.err == "" && err != nil || c.err != "" && text != c.err {
+			t.Errorf("%+v: got %q, %v", c, got, err)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func TestAuthorization(t *testing.T) {
 	handler := server.New("n1", noPods{}, nil, rights{
 		"api get nodes/proxy n1", "api create nodes/proxy n1",
 		"scraper get nodes/metrics n1", "reader get nodes/pods n1",
-	}, slog.New(slog.DiscardHandler))
+	}, nil, slog.New(slog.DiscardHandler))
 	for _, test := range []struct {
 		user, method, path string
 		want               int
@@ -82,7 +82,7 @@ func TestAuthorization(t *testing.T) {
 
 // Requests of one connection share its certificate, which none may change.
 func TestAuthorizationOfRequestsSideBySide(t *testing.T) {
-	handler := server.New("n1", noPods{}, nil, rights{"reader get nodes/pods n1"}, slog.New(slog.DiscardHandler))
+	handler := server.New("n1", noPods{}, nil, rights{"reader get nodes/pods n1"}, nil, slog.New(slog.DiscardHandler))
 	organizations := make([]string, 3, 8) // as appending makes them
 	state := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: "reader", Organization: organizations}}}}}
 	var all sync.WaitGroup

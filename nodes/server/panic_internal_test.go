@@ -54,7 +54,7 @@ func TestPanicOfARequest(t *testing.T) {
 	}{"a fault": {"too much", 3}, "an abort": {http.ErrAbortHandler, 0}} {
 		t.Run(name, func(t *testing.T) {
 			n := counted(t)
-			handler := New("n1", badPods{test.value}, nil, allowAll{}, slog.New(slog.DiscardHandler))
+			handler := New("n1", badPods{test.value}, nil, allowAll{}, nil, slog.New(slog.DiscardHandler))
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: "api"}}}}}
 				handler.ServeHTTP(w, r)

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/guard"
@@ -38,12 +39,14 @@ type Server struct {
 	pods    Pods
 	runtime runtime.Interface
 	reviews Reviewer
+	more    prometheus.Gatherer
 	log     *slog.Logger
 }
 
-// New returns the handler for the node with that name.
-func New(node string, pods Pods, r runtime.Interface, reviews Reviewer, log *slog.Logger) http.Handler {
-	s := &Server{node: node, pods: pods, runtime: r, reviews: reviews, log: log}
+// New returns the handler for the node with that name. What metrics has is part of
+// /metrics; it may be nil.
+func New(node string, pods Pods, r runtime.Interface, reviews Reviewer, metrics prometheus.Gatherer, log *slog.Logger) http.Handler {
+	s := &Server{node: node, pods: pods, runtime: r, reviews: reviews, more: metrics, log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
 	for _, method := range []string{"GET", "POST"} {

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/nodes/machine"
@@ -116,6 +117,18 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	family("container_memory_working_set_bytes", "Current working set in bytes.", "gauge", func(c containerStats) string {
 		return fmt.Sprint(c.Memory.WorkingSetBytes)
 	})
+	if s.more == nil {
+		return
+	}
+	families, err := s.more.Gather()
+	if err != nil {
+		s.log.Warn("some metrics are missing", "err", err)
+	}
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {
+			return // the client is gone
+		}
+	}
 }
 
 // resource gives what autoscaling needs, as metrics-server reads it of a kubelet.

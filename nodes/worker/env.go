@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"headway.dev/nodes/dns/resolv"
 	"headway.dev/nodes/machine"
 	"headway.dev/nodes/objects"
 	"headway.dev/nodes/pod"
@@ -45,6 +46,8 @@ type Env struct {
 	NodeIP        string
 	ClusterDNS    []string
 	ClusterDomain string
+	// ResolvConf is the file of the node's own name servers.
+	ResolvConf string
 	// PodPidsLimit is the largest number of processes and threads in a pod;
 	// negative is no limit.
 	PodPidsLimit int64
@@ -72,12 +75,14 @@ func (a *Env) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod) po
 	return facts
 }
 
-// sandboxConfig is what the runtime is to make of a pod.
-func (a *Env) sandboxConfig(p *corev1.Pod) runtime.SandboxConfig {
-	dns := pod.DNS{Servers: a.ClusterDNS, Domain: a.ClusterDomain, Node: machine.ReadSmall("/etc/resolv.conf")}
-	cfg := pod.SandboxConfig(p, pod.ResolvConf(p, dns))
+// sandboxConfig is what the runtime is to make of a pod, and what users have to be told
+// of that.
+func (a *Env) sandboxConfig(p *corev1.Pod) (cfg runtime.SandboxConfig, warnings []string, err error) {
+	conf, warnings := resolv.Conf(p, resolv.Node{Servers: a.ClusterDNS, Domain: a.ClusterDomain, ResolvConf: machine.ReadSmall(a.ResolvConf)})
+	cfg = pod.SandboxConfig(p, conf)
 	cfg.Resources.PidsLimit = max(a.PodPidsLimit, 0)
-	return cfg
+	cfg.Hostname, err = pod.KernelHostname(p, a.ClusterDomain)
+	return cfg, warnings, err
 }
 
 // containerConfig puts together what a container needs: environment, mounts

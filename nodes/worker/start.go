@@ -44,10 +44,15 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		a.Events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
 		return stopHere(w.fail("", "FailedMount", err.Error(), mountRetry, retryMax))
 	}
-	cfg := a.sandboxConfig(p)
 	var sandbox runtime.Sandbox
-	var err error
-	if cfg.Handler, err = a.Objects.Handler(ctx, p.Spec.RuntimeClassName); err == nil {
+	cfg, warnings, err := a.sandboxConfig(p)
+	for _, w := range warnings {
+		a.Events.Event(p, corev1.EventTypeWarning, "DNSConfigForming", w)
+	}
+	if err == nil {
+		cfg.Handler, err = a.Objects.Handler(ctx, p.Spec.RuntimeClassName)
+	}
+	if err == nil {
 		sandbox, err = a.Runtime.EnsureSandbox(ctx, cfg)
 	}
 	if err != nil {
@@ -107,7 +112,11 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 			a.Events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
 			return w.fail(c.Name, "CreateContainerConfigError", err.Error(), configRetry, retryMax)
 		}
-		created, err := a.Runtime.CreateContainer(ctx, a.sandboxConfig(p), cfg)
+		sandbox, _, err := a.sandboxConfig(p)
+		if err != nil {
+			return w.fail(c.Name, "CreateContainerConfigError", err.Error(), configRetry, retryMax)
+		}
+		created, err := a.Runtime.CreateContainer(ctx, sandbox, cfg)
 		if err != nil {
 			if ctx.Err() != nil {
 				return err

@@ -30,14 +30,16 @@ type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	NodeIP                   netip.Addr
-	proxyMode                proxy.Mode
-	scheduler                profile.Configuration
-	eviction                 eviction.Thresholds
-	handlers                 handler.Set
-	gitLimits                git.MirrorOptions
-	names                    []string // of the API, for its certificate
-	signingKey               *signature.SigningKey
-	Log                      *slog.Logger
+	// NameServer is the zero address without a cluster DNS.
+	NameServer netip.Addr
+	proxyMode  proxy.Mode
+	scheduler  profile.Configuration
+	eviction   eviction.Thresholds
+	handlers   handler.Set
+	gitLimits  git.MirrorOptions
+	names      []string // of the API, for its certificate
+	signingKey *signature.SigningKey
+	Log        *slog.Logger
 	// Local are additional repositories that are opened in place, by the
 	// NAMESPACE/NAME of their GitRepository.
 	Local map[string]string
@@ -64,6 +66,9 @@ func (o *Options) Config() (*Config, error) {
 	}
 	if cfg.proxyMode, err = proxy.ParseMode(o.ProxyMode); err != nil {
 		return nil, fmt.Errorf("--proxy-mode: %w", err)
+	}
+	if err := cfg.parseDNS(); err != nil {
+		return nil, err
 	}
 	if o.GitSigningKey != "" {
 		data, err := os.ReadFile(o.GitSigningKey)

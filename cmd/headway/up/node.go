@@ -71,6 +71,8 @@ func (c *Cluster) runNode(ctx context.Context) (err error) {
 		Version:           kube.Get().GitVersion,
 		RuntimeVersion:    version,
 		RuntimeHandlers:   c.cfg.handlers.Names(),
+		NameServer:        c.nameServer(),
+		ResolvConf:        c.cfg.ResolvConf,
 		Looked:            func() { close(c.Looked) },
 		Log:               c.cfg.Log.With("part", "agent"),
 	})
@@ -93,6 +95,9 @@ func newNetwork(cfg *Config) (*network.Network, error) {
 		Owner:       cfg.DataDir,
 		ClusterCIDR: cfg.ClusterCIDR,
 		StateDir:    filepath.Join(cfg.DataDir, "network"),
+
+		NameServer:     cfg.NameServer,
+		NameServerLink: nameServerLink,
 	}, cfg.Log.With("part", "network"))
 }
 

@@ -32,6 +32,9 @@ type Options struct {
 	ClusterCIDR        string
 	ServiceCIDR        string
 	ProxyMode          string
+	DNSAddress         string
+	ClusterDomain      string
+	ResolvConf         string
 	Containerd         string
 	ImagesDir          string
 	RuntimeHandlers    []string
@@ -78,6 +81,9 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.ClusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.ServiceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
 	flags.StringVar(&up.ProxyMode, "proxy-mode", string(proxy.ModeIptables), "what the service proxy writes: iptables, or nftables for clusters of thousands of Services")
+	flags.StringVar(&up.DNSAddress, "dns-address", "169.254.53.53", "address at which this node answers its pods' questions for names, of the node's own and nobody else's (none: no cluster DNS)")
+	flags.StringVar(&up.ClusterDomain, "cluster-domain", "cluster.local", "domain of the names of Services and pods")
+	flags.StringVar(&up.ResolvConf, "resolv-conf", "", "file that names this node's name servers, for all names outside of the cluster and for pods with the dnsPolicy Default (default: /etc/resolv.conf, or systemd-resolved's own if that names only its stub)")
 	flags.StringVar(&up.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
 	flags.StringSliceVar(&up.RuntimeHandlers, "runtime-handler", nil, "a handler of RuntimeClasses and the runtime of containerd that it is, NAME=RUNTIME, for example kata=io.containerd.kata.v2; its shim is installed beside containerd (repeatable; runc is always there)")
 	flags.StringVar(&up.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")

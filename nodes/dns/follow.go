@@ -1,0 +1,125 @@
+package dns
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/nodes/dns/records"
+	"headway.dev/nodes/objects"
+)
+
+func (s *Server) followServices(ctx context.Context) {
+	store := &follower[*corev1.Service]{
+		set: s.zone.SetService, drop: s.zone.DeleteService, keep: s.zone.KeepServices, complete: &s.services,
+	}
+	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, store, "dns-services")
+}
+
+func (s *Server) followSlices(ctx context.Context) {
+	store := &follower[*discoveryv1.EndpointSlice]{
+		set: s.zone.SetSlice, drop: s.zone.DeleteSlice, keep: s.zone.KeepSlices, complete: &s.slices,
+	}
+	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "", &discoveryv1.EndpointSlice{}, store, "dns-endpointslices")
+}
+
+// follower hands what a reflector sees to the zone, and keeps none of it.
+type follower[T metav1.Object] struct {
+	set      func(T)
+	drop     func(namespace, name string)
+	keep     func(func(namespace, name string) bool)
+	complete *atomic.Bool
+}
+
+func (f *follower[T]) Add(obj any) error    { f.set(obj.(T)); return nil }
+func (f *follower[T]) Update(obj any) error { f.set(obj.(T)); return nil }
+func (f *follower[T]) Resync() error        { return nil }
+
+func (f *follower[T]) Delete(obj any) error {
+	o := obj.(T)
+	f.drop(o.GetNamespace(), o.GetName())
+	return nil
+}
+
+// Replace receives the result of a list. What is in it stays in force all the while.
+func (f *follower[T]) Replace(list []any, _ string) error {
+	have := make(map[types.NamespacedName]bool, len(list))
+	for _, obj := range list {
+		o := obj.(T)
+		have[types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}] = true
+		f.set(o)
+	}
+	f.keep(func(namespace, name string) bool { return have[types.NamespacedName{Namespace: namespace, Name: name}] })
+	f.complete.Store(true)
+	return nil
+}
+
+// pods are those of the node, whose addresses have names.
+type pods struct {
+	zone *records.Zone
+	mu   sync.Mutex
+	// byUID are the pods that have addresses.
+	byUID map[types.UID]podAddresses
+}
+
+type podAddresses struct {
+	namespace string
+	addrs     []netip.Addr
+}
+
+// SetPod takes up a pod of the node or its change.
+func (s *Server) SetPod(p *corev1.Pod) {
+	next := podAddresses{namespace: p.Namespace}
+	if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+		for _, ip := range p.Status.PodIPs {
+			if addr, err := netip.ParseAddr(ip.IP); err == nil {
+				next.addrs = append(next.addrs, addr)
+			}
+		}
+	}
+	s.pods.set(p.UID, next)
+}
+
+// RemovePod forgets a pod of the node.
+func (s *Server) RemovePod(uid types.UID) { s.pods.set(uid, podAddresses{}) }
+
+// KeepPods forgets all pods of the node but those.
+func (s *Server) KeepPods(have map[types.UID]bool) {
+	s.pods.mu.Lock()
+	var gone []types.UID
+	for uid := range s.pods.byUID {
+		if !have[uid] {
+			gone = append(gone, uid)
+		}
+	}
+	s.pods.mu.Unlock()
+	for _, uid := range gone {
+		s.RemovePod(uid)
+	}
+}
+
+func (p *pods) set(uid types.UID, next podAddresses) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.byUID[uid]
+	if len(next.addrs) > 0 {
+		if p.byUID == nil {
+			p.byUID = map[types.UID]podAddresses{}
+		}
+		p.byUID[uid] = next
+	} else {
+		delete(p.byUID, uid)
+	}
+	for _, addr := range next.addrs { // before the old ones go: most stay
+		p.zone.AddPod(next.namespace, addr, 1)
+	}
+	for _, addr := range old.addrs {
+		p.zone.AddPod(old.namespace, addr, -1)
+	}
+}

@@ -1,0 +1,183 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
+	"headway.dev/nodes/dns/forward"
+	"headway.dev/nodes/dns/records"
+)
+
+// Config is what a name server needs.
+type Config struct {
+	// Address is where it listens, on UDP and TCP.
+	Address netip.AddrPort
+	// Hold gives the node that address. It is called before listening, and again
+	// and again, as others may take the address away. Nil: the node has it.
+	Hold func() error
+	// Domain is the cluster's, Ranges are the addresses of its pods and Services.
+	Domain string
+	Ranges []netip.Prefix
+	// ResolvConf is the file that names the node's name servers.
+	ResolvConf string
+	// Client reads Services and EndpointSlices.
+	Client kubernetes.Interface
+	// Warn is told what users have to know. It may be nil.
+	Warn func(reason, message string)
+	Log  *slog.Logger
+}
+
+// Server answers questions.
+type Server struct {
+	cfg     Config
+	zone    *records.Zone
+	forward *forward.Forwarder
+	metrics *metrics
+	pods    pods
+	// services and slices are set once all of them have been read.
+	services, slices atomic.Bool
+}
+
+// New returns a server that answers nothing yet.
+func New(cfg Config) *Server {
+	if cfg.Warn == nil {
+		cfg.Warn = func(string, string) {}
+	}
+	s := &Server{
+		cfg:     cfg,
+		zone:    records.NewZone(records.Config{Domain: cfg.Domain, Ranges: cfg.Ranges, Server: cfg.Address.Addr()}),
+		forward: forward.New(forward.Config{ResolvConf: cfg.ResolvConf, Self: cfg.Address, Log: cfg.Log}),
+	}
+	s.metrics = newMetrics(s.forward)
+	s.pods.zone = s.zone
+	return s
+}
+
+// holdPeriod is how often the address is looked at.
+const holdPeriod = 10 * time.Second
+
+// listenBackoff is how long to wait after the server could not listen.
+var listenBackoff = loop.Backoff{First: 200 * time.Millisecond, Last: 30 * time.Second}
+
+// Run answers until ctx ends, and then returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for what, run := range map[string]func(context.Context){
+		"watch services for names":       s.followServices,
+		"watch endpointslices for names": s.followSlices,
+		"probe name servers":             s.forward.Run,
+	} {
+		wg.Go(func() {
+			_ = guard.Loop(ctx, what, func(ctx context.Context) error { run(ctx); return nil }) // they have no error
+		})
+	}
+	failures := 0
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := guard.Call(ctx, "serve names", func() error { return s.serve(ctx) })
+		if ctx.Err() != nil {
+			break
+		}
+		if time.Since(began) > listenBackoff.Last {
+			failures = 0
+		}
+		wait := listenBackoff.After(failures)
+		failures++
+		s.cfg.Log.Error("names are not served; trying again", "err", err, "in", wait)
+		s.cfg.Warn("NamesNotServed", fmt.Sprintf("Pods cannot resolve names: %v", err))
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	return nil
+}
+
+// serve listens until ctx ends or it fails.
+func (s *Server) serve(ctx context.Context) error {
+	if err := s.hold(); err != nil {
+		return err
+	}
+	var listen net.ListenConfig
+	packets, err := listen.ListenPacket(ctx, "udp", s.cfg.Address.String())
+	if err != nil {
+		return fmt.Errorf("listen for DNS: %w", err)
+	}
+	defer packets.Close()
+	stream, err := listen.Listen(ctx, "tcp", s.cfg.Address.String())
+	if err != nil {
+		return fmt.Errorf("listen for DNS: %w", err)
+	}
+	defer stream.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) { s.serveOne(ctx, w, r) })
+	for _, server := range []*dns.Server{
+		{PacketConn: packets, Handler: handler, UDPSize: udpSize},
+		{Listener: limit(stream), Handler: handler, ReadTimeout: tcpWait, WriteTimeout: tcpWait, IdleTimeout: func() time.Duration { return tcpIdle }},
+	} {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		ended := make(chan struct{})
+		group.Go(func() error {
+			defer close(ended)
+			err := guard.Call(ctx, "serve names", server.ActivateAndServe)
+			if ctx.Err() != nil {
+				return nil
+			}
+			return errors.Join(errors.New("the name server ended"), err)
+		})
+		group.Go(func() error {
+			return guard.Call(ctx, "end the name server", func() error {
+				select {
+				case <-started:
+				case <-ended:
+					return nil
+				}
+				<-ctx.Done()
+				_ = server.Shutdown() // it waits for the questions; there is nothing to do about an error
+				return nil
+			})
+		})
+	}
+	group.Go(func() error {
+		return guard.Call(ctx, "hold the address of the name server", func() error { return s.keep(ctx) })
+	})
+	return group.Wait()
+}
+
+func (s *Server) hold() error {
+	if s.cfg.Hold == nil {
+		return nil
+	}
+	return s.cfg.Hold()
+}
+
+// keep holds the address until ctx ends.
+func (s *Server) keep(ctx context.Context) error {
+	tick := time.NewTicker(holdPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.hold(); err != nil {
+				s.cfg.Log.Warn("the address of the name server may be missing; trying again", "err", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,17 @@
+package nodes
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/nodes/dns"
+)
+
+// newNameServer makes the node's name server, which tells of what it cannot do with
+// events of the node.
+func (a *Agent) newNameServer(cfg dns.Config) *dns.Server {
+	cfg.Client, cfg.Log, cfg.ResolvConf = a.cfg.Client, a.log, a.cfg.ResolvConf
+	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: a.cfg.NodeName, UID: types.UID(a.cfg.NodeName)}
+	cfg.Warn = func(reason, message string) { a.events.Event(node, corev1.EventTypeWarning, reason, message) }
+	return dns.New(cfg)
+}
