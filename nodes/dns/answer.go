@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/dns/forward"
+	"headway.dev/nodes/dns/records"
 )
 
 // udpSize is what fits into a packet on any way.
@@ -62,11 +63,11 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg, client netip.Addr) (*dn
 	}
 	a, ours := s.zone.Lookup(q.Name, q.Qtype)
 	if !ours {
-		m, err := s.ask(ctx, r, q.Name, client)
+		m, from, err := s.ask(ctx, r, q.Name, client)
 		if err != nil {
-			return fail(rcodeOf(err)), fromOthers
+			return fail(rcodeOf(err)), from
 		}
-		return m, fromOthers
+		return m, from
 	}
 	if !s.services.Load() || !s.slices.Load() {
 		// A name that is not known yet is not one that does not exist.
@@ -79,7 +80,7 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg, client netip.Addr) (*dn
 		return m, fromCluster
 	}
 	if a.Target != "" {
-		next, err := s.ask(ctx, r, a.Target, client)
+		next, _, err := s.ask(ctx, r, a.Target, client)
 		if err != nil {
 			return fail(rcodeOf(err)), fromCluster
 		}
@@ -89,8 +90,12 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg, client netip.Addr) (*dn
 	return m, fromCluster
 }
 
-// ask asks others about a name, with the bits of the question.
-func (s *Server) ask(ctx context.Context, r *dns.Msg, name string, client netip.Addr) (*dns.Msg, error) {
+// ask looks among the hosts of the settings, and asks others about a name, with the bits
+// of the question.
+func (s *Server) ask(ctx context.Context, r *dns.Msg, name string, client netip.Addr) (*dns.Msg, source, error) {
+	if rrs, ok := s.fromHosts(name, r.Question[0].Qtype); ok {
+		return &dns.Msg{MsgHdr: dns.MsgHdr{Authoritative: true}, Answer: rrs}, fromHosts, nil
+	}
 	q := forward.Question{Name: name, Type: r.Question[0].Qtype, Unchecked: r.CheckingDisabled}
 	if opt := r.IsEdns0(); opt != nil {
 		q.DNSSEC = opt.Do()
@@ -98,13 +103,33 @@ func (s *Server) ask(ctx context.Context, r *dns.Msg, name string, client netip.
 	m, err := s.forward.Ask(ctx, q, client)
 	if err != nil {
 		s.cfg.Log.Debug("no answer from other name servers", "name", name, "err", err)
-		return nil, err
+		return nil, fromOthers, err
 	}
 	m.Authoritative = false
 	if !q.DNSSEC && !r.AuthenticatedData {
 		m.AuthenticatedData = false
 	}
-	return m, nil
+	return m, fromOthers, nil
+}
+
+// fromHosts returns what the hosts of the settings have of a name, and false if they do
+// not have it.
+func (s *Server) fromHosts(name string, qtype uint16) (rrs []dns.RR, ok bool) {
+	hosts := s.hosts.Load()
+	if hosts == nil {
+		return nil, false
+	}
+	if addr, ok := records.ReverseAddr(name); ok {
+		names := hosts.Names(addr)
+		for _, n := range names {
+			if qtype == dns.TypePTR {
+				rrs = append(rrs, &dns.PTR{Hdr: dns.RR_Header{Name: name, Rrtype: qtype, Class: dns.ClassINET, Ttl: records.TTL}, Ptr: n})
+			}
+		}
+		return rrs, len(names) > 0
+	}
+	list, ok := hosts.Addresses(dns.CanonicalName(name))
+	return records.Addresses(name, qtype, list...), ok
 }
 
 func rcodeOf(err error) int {

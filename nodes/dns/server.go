@@ -13,12 +13,14 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
 	"headway.dev/nodes/dns/forward"
 	"headway.dev/nodes/dns/records"
+	"headway.dev/nodes/dns/settings"
 )
 
 // Config is what a name server needs.
@@ -33,10 +35,11 @@ type Config struct {
 	Ranges []netip.Prefix
 	// ResolvConf is the file that names the node's name servers.
 	ResolvConf string
-	// Client reads Services and EndpointSlices.
+	// Client reads Services, EndpointSlices and the ConfigMap with the settings.
 	Client kubernetes.Interface
-	// Warn is told what users have to know. It may be nil.
-	Warn func(reason, message string)
+	// Warn is told what users have to know: of that ConfigMap, or if it is nil, of the
+	// node. Warn may be nil.
+	Warn func(about *corev1.ConfigMap, reason, message string)
 	Log  *slog.Logger
 }
 
@@ -49,12 +52,13 @@ type Server struct {
 	pods    pods
 	// services and slices are set once all of them have been read.
 	services, slices atomic.Bool
+	hosts            atomic.Pointer[settings.Hosts]
 }
 
 // New returns a server that answers nothing yet.
 func New(cfg Config) *Server {
 	if cfg.Warn == nil {
-		cfg.Warn = func(string, string) {}
+		cfg.Warn = func(*corev1.ConfigMap, string, string) {}
 	}
 	s := &Server{
 		cfg:     cfg,
@@ -79,6 +83,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for what, run := range map[string]func(context.Context){
 		"watch services for names":       s.followServices,
 		"watch endpointslices for names": s.followSlices,
+		"watch the settings of names":    s.followSettings,
 		"probe name servers":             s.forward.Run,
 	} {
 		wg.Go(func() {
@@ -98,7 +103,7 @@ func (s *Server) Run(ctx context.Context) error {
 		wait := listenBackoff.After(failures)
 		failures++
 		s.cfg.Log.Error("names are not served; trying again", "err", err, "in", wait)
-		s.cfg.Warn("NamesNotServed", fmt.Sprintf("Pods cannot resolve names: %v", err))
+		s.cfg.Warn(nil, "NamesNotServed", fmt.Sprintf("Pods cannot resolve names: %v", err))
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):

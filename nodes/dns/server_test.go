@@ -51,7 +51,12 @@ func start(t *testing.T, configure func(*hwdns.Config, *fake.Clientset)) *node {
 	cfg := hwdns.Config{
 		Address: at, Domain: "cluster.local", Ranges: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/15")},
 		Client: n.client, Log: slog.New(slog.DiscardHandler),
-		Warn: func(reason, message string) { n.warnings <- reason + ": " + message },
+		Warn: func(about *corev1.ConfigMap, reason, message string) {
+			if about != nil {
+				reason = about.Name + ": " + reason
+			}
+			n.warnings <- reason + ": " + message
+		},
 	}
 	if configure != nil {
 		configure(&cfg, n.client)
@@ -366,6 +371,77 @@ func TestProtocol(t *testing.T) {
 			t.Errorf("metrics lack %s", want)
 		}
 	}
+}
+
+// The settings change what is asked of whom, and what is not asked of anybody; errors in
+// them change nothing, and are told. The cluster's names stay its own.
+func TestSettings(t *testing.T) {
+	answer := func(ip string) func(*dns.Msg) {
+		return func(m *dns.Msg) {
+			if m.Question[0].Qtype == dns.TypeA {
+				rr, _ := dns.NewRR(m.Question[0].Name + " 3600 IN A " + ip)
+				m.Answer = []dns.RR{rr}
+			}
+		}
+	}
+	server := func(ip string) string {
+		data, err := os.ReadFile(upstream(t, answer(ip)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(string(data))[1]
+	}
+	corp, other := server("192.0.2.2"), server("192.0.2.3")
+	nodes := upstream(t, answer("192.0.2.1"))
+	external := service("printer", "")
+	external.Spec.ClusterIPs, external.Spec.Type, external.Spec.ExternalName = nil, corev1.ServiceTypeExternalName, "printer.office"
+	n := start(t, func(cfg *hwdns.Config, c *fake.Clientset) {
+		cfg.ResolvConf = nodes
+		_ = c.Tracker().Add(external)
+		_ = c.Tracker().Add(service("web", "10.43.0.1"))
+	})
+	n.becomes("www.corp.example.", "192.0.2.1")
+	maps := n.client.CoreV1().ConfigMaps("kube-system")
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "headway-dns"}, Data: map[string]string{
+		"stubDomains": `{"corp.example": ["` + corp + `"]}`, "hosts": "192.0.2.9 printer.office\n",
+	}}
+	if _, err := maps.Create(t.Context(), m, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	update := func(edit func()) {
+		t.Helper()
+		m = m.DeepCopy()
+		edit()
+		if _, err := maps.Update(t.Context(), m, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.becomes("www.corp.example.", "192.0.2.2")
+	n.becomes("www.example.", "192.0.2.1")
+	n.becomes("Printer.office.", "192.0.2.9")
+	n.becomes("printer.default.svc.cluster.local.", "192.0.2.9 printer.office.")
+	n.becomes("web.default.svc.cluster.local.", "10.43.0.1")
+	if m, err := n.exchange("udp", "9.2.0.192.in-addr.arpa.", dns.TypePTR, nil); err != nil || len(m.Answer) != 1 || m.Answer[0].(*dns.PTR).Ptr != "printer.office." {
+		t.Errorf("the name of a host: %v, %v", m, err)
+	}
+	if m, err := n.exchange("udp", "printer.office.", dns.TypeAAAA, nil); err != nil || len(m.Answer) != 0 || m.Rcode != dns.RcodeSuccess {
+		t.Errorf("another type of a host: %v, %v", m, err)
+	}
+	update(func() { m.Data["hosts"], m.Data["upstreamNameservers"] = "x y", `["`+other+`"]` })
+	if got, want := <-n.warnings, `headway-dns: InvalidDNSSettings: The settings stay as they were: hosts: line 1: "x" is not an address`; got != want {
+		t.Errorf("warning %q, want %q", got, want)
+	}
+	n.becomes("www.corp.example.", "192.0.2.2")
+	n.becomes("printer.office.", "192.0.2.9")
+	n.becomes("www.example.", "192.0.2.1")
+	update(func() { delete(m.Data, "hosts") })
+	n.becomes("www.example.", "192.0.2.3")
+	n.becomes("www.corp.example.", "192.0.2.2")
+	n.becomes("printer.office.", "192.0.2.3")
+	if err := maps.Delete(t.Context(), m.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.becomes("www.corp.example.", "192.0.2.1")
 }
 
 // A client that opens connections and asks nothing keeps others from nothing, and the

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -50,6 +51,9 @@ type access struct {
 	scope func(n Node, node string, a authorizer.Attributes) (refusal string)
 }
 
+// dnsSettings is the name of the ConfigMap in kube-system that nodes/dns/settings reads.
+const dnsSettings = "headway-dns"
+
 var (
 	read = []string{"get", "list", "watch"}
 
@@ -67,7 +71,7 @@ var (
 		{"", "pods", []string{"create"}, nil}, // those that mirror its own
 		{"", "pods/status", []string{"get", "update", "patch"}, ownPod},
 		{"", "pods/eviction", []string{"create"}, ownPod},
-		{"", configMaps, read, referenced},
+		{"", configMaps, read, referencedOrDNS},
 		{"", secrets, read, referenced},
 		{"", claims, []string{"get"}, referenced},
 		{"node.k8s.io", "runtimeclasses", read, nil},
@@ -151,6 +155,14 @@ func referenced(n Node, node string, a authorizer.Attributes) string {
 		return "can only read namespaced object of this type"
 	}
 	return n.related(node, a.GetResource(), a.GetNamespace(), name)
+}
+
+// referencedOrDNS also grants the settings of the name server that each node has.
+func referencedOrDNS(n Node, node string, a authorizer.Attributes) string {
+	if a.GetNamespace() == metav1.NamespaceSystem && (a.GetName() == dnsSettings || a.GetName() == "" && selected(a, "metadata.name") == dnsSettings) {
+		return ""
+	}
+	return referenced(n, node, a)
 }
 
 // ownVolume grants the volumes that claims of the node's pods are bound to, and those

@@ -93,7 +93,8 @@ func TestRefusals(t *testing.T) {
 		"pod's resources": {pod(func(s *corev1.PodSpec) {
 			s.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": resource.MustParse("1")}}
 		}), nil},
-		"FQDN":         {pod(func(s *corev1.PodSpec) { s.SetHostnameAsFQDN = new(true) }), []string{"spec.setHostnameAsFQDN"}},
+		"FQDN":         {pod(func(s *corev1.PodSpec) { s.SetHostnameAsFQDN, s.Subdomain = new(true), "db" }), nil},
+		"external":     {service(corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "www.example.com"}), nil},
 		"host name":    {pod(func(s *corev1.PodSpec) { s.HostnameOverride = new("x") }), []string{"spec.hostnameOverride"}},
 		"claims":       {pod(func(s *corev1.PodSpec) { s.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} }), []string{"spec.resourceClaims"}},
 		"claim":        {pod(func(s *corev1.PodSpec) { s.Containers[0].Resources.Claims = []corev1.ResourceClaim{{Name: "gpu"}} }), []string{"spec.containers[0].resources.claims"}},
@@ -182,7 +183,6 @@ func TestWarnings(t *testing.T) {
 		obj  runtime.Object
 		want string
 	}{
-		"subdomain":     {pod(func(s *corev1.PodSpec) { s.Subdomain = "db" }), "spec.subdomain"},
 		"load balancer": {&corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, "spec.type"},
 	} {
 		t.Run(name, func(t *testing.T) {

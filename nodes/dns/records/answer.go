@@ -97,7 +97,7 @@ func (z *Zone) find(name string, labels []string, qtype uint16) (rrs, extra []dn
 			if !ok || z.pods[podAddress{above[1], addr}] == 0 {
 				return nil, nil, false
 			}
-			return addresses(name, qtype, addr), nil, true
+			return Addresses(name, qtype, addr), nil, true
 		}
 	case "dns-version":
 		if len(above) == 0 {
@@ -111,7 +111,7 @@ func (z *Zone) find(name string, labels []string, qtype uint16) (rrs, extra []dn
 		case len(above) == 0:
 			return nil, nil, true
 		case len(above) == 1 && above[0] == "ns":
-			return addresses(name, qtype, z.server), nil, true
+			return Addresses(name, qtype, z.server), nil, true
 		}
 	}
 	return nil, nil, false
@@ -136,7 +136,7 @@ func (z *Zone) findService(name string, labels []string, qtype uint16) (rrs, ext
 			}
 			return []dns.RR{&dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: s.external}}, nil, true
 		case n == 2 && !s.headless():
-			return addresses(name, qtype, s.ips...), nil, true
+			return Addresses(name, qtype, s.ips...), nil, true
 		case n == 2:
 			return z.endpoints(name, k, s, "", qtype)
 		case n == 3 && strings.HasPrefix(labels[0], "_"):
@@ -178,7 +178,7 @@ func (z *Zone) endpoints(name string, k key, s *service, host string, qtype uint
 		list = append(list, e.addr)
 		return true
 	})
-	return addresses(name, qtype, list...), nil, len(list) > 0
+	return Addresses(name, qtype, list...), nil, len(list) > 0
 }
 
 // hasPort reports whether a Service has a port of that kind.
@@ -205,8 +205,8 @@ func (z *Zone) srv(name string, k key, s *service, match func(port) bool) (rrs, 
 		rrs = append(rrs, &dns.SRV{Hdr: header(name, dns.TypeSRV), Priority: 0, Weight: 100, Port: number, Target: target})
 	}
 	also := func(target string, addr netip.Addr) {
-		extra = append(extra, addresses(target, dns.TypeA, addr)...)
-		extra = append(extra, addresses(target, dns.TypeAAAA, addr)...)
+		extra = append(extra, Addresses(target, dns.TypeA, addr)...)
+		extra = append(extra, Addresses(target, dns.TypeAAAA, addr)...)
 	}
 	if !s.headless() {
 		for _, p := range s.ports {
@@ -268,8 +268,8 @@ func undash(label string) (netip.Addr, bool) {
 	return addr.Unmap(), err == nil && addr.Zone() == ""
 }
 
-// addresses are the A or AAAA records of those of that family.
-func addresses(name string, qtype uint16, list ...netip.Addr) []dns.RR {
+// Addresses are the A or AAAA records of those of that family.
+func Addresses(name string, qtype uint16, list ...netip.Addr) []dns.RR {
 	var rrs []dns.RR
 	for _, addr := range list {
 		switch {
@@ -300,7 +300,7 @@ func (z *Zone) apex(name string, qtype uint16) Answer {
 		return Answer{Answer: []dns.RR{z.soa(name)}}
 	case dns.TypeNS:
 		ns := "ns.dns." + z.domain
-		return Answer{Answer: []dns.RR{&dns.NS{Hdr: header(name, qtype), Ns: ns}}, Extra: addresses(ns, dns.TypeA, z.server)}
+		return Answer{Answer: []dns.RR{&dns.NS{Hdr: header(name, qtype), Ns: ns}}, Extra: Addresses(ns, dns.TypeA, z.server)}
 	}
 	return Answer{Ns: []dns.RR{z.soa(z.domain)}}
 }

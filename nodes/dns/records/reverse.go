@@ -63,6 +63,12 @@ func (z *Zone) pointers(addr netip.Addr) []string {
 	return slices.Compact(names)
 }
 
+// ReverseAddr returns the address that a name below in-addr.arpa or ip6.arpa is of.
+func ReverseAddr(name string) (netip.Addr, bool) {
+	r, ok := parseReverse(strings.ToLower(name))
+	return r.prefix.Addr(), ok && r.above == 0 && r.prefix.IsSingleIP()
+}
+
 // reversed is a name below in-addr.arpa or ip6.arpa.
 type reversed struct {
 	prefix netip.Prefix

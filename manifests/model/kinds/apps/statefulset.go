@@ -41,10 +41,7 @@ var statefulSet = kind.Define[appsv1.StatefulSet, appsv1.StatefulSetList](kind.D
 	Honours: honour.Types{
 		honour.Of[appsv1.StatefulSet](): {Honoured: "TypeMeta metadata spec status"},
 		honour.Of[appsv1.StatefulSetSpec](): {
-			Honoured: "replicas selector template podManagementPolicy updateStrategy revisionHistoryLimit minReadySeconds persistentVolumeClaimRetentionPolicy ordinals volumeClaimTemplates",
-			Rules: map[string]*honour.Rule{
-				"serviceName": {Level: honour.Hint, Reason: "there is no cluster DNS"},
-			},
+			Honoured: "replicas selector template serviceName podManagementPolicy updateStrategy revisionHistoryLimit minReadySeconds persistentVolumeClaimRetentionPolicy ordinals volumeClaimTemplates",
 		},
 		honour.Of[appsv1.StatefulSetUpdateStrategy]():                       {Honoured: "type rollingUpdate"},
 		honour.Of[appsv1.RollingUpdateStatefulSetStrategy]():                {Honoured: "partition maxUnavailable"},

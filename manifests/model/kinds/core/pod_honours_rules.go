@@ -13,16 +13,11 @@ var podSpecFields = honour.Fields{
 	Honoured: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy " +
 		"nodeSelector serviceAccountName serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC securityContext " +
 		"imagePullSecrets hostname affinity schedulerName tolerations hostAliases priorityClassName priority dnsConfig readinessGates " +
-		"runtimeClassName overhead enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy resources",
+		"runtimeClassName overhead enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy resources subdomain setHostnameAsFQDN",
 	Rules: map[string]*honour.Rule{
 		"shareProcessNamespace": {
 			Level: honour.Refused, Values: "true", Reason: "each container has a process namespace of its own",
 			Asks: honour.When(func(s *corev1.PodSpec) bool { return s.ShareProcessNamespace != nil && *s.ShareProcessNamespace }),
-		},
-		"subdomain": {Level: honour.Hint, Reason: "there is no cluster DNS"},
-		"setHostnameAsFQDN": {
-			Level: honour.Refused, Values: "true", Reason: "there is no cluster DNS",
-			Asks: honour.When(func(s *corev1.PodSpec) bool { return s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN }),
 		},
 		"hostUsers": {
 			Level: honour.Refused, Values: "false", Reason: "containers run in the node's user namespace",

@@ -11,10 +11,8 @@ var serviceSpecFields = honour.Fields{
 		"ipFamilies ipFamilyPolicy allocateLoadBalancerNodePorts internalTrafficPolicy externalIPs loadBalancerSourceRanges healthCheckNodePort trafficDistribution",
 	Rules: map[string]*honour.Rule{
 		"type": {
-			Level: honour.Hint, Values: "LoadBalancer, ExternalName", Reason: "there is no load balancer, which leaves a LoadBalancer with its node ports and without an address, and no cluster DNS for an ExternalName",
-			Asks: honour.When(func(s *corev1.ServiceSpec) bool {
-				return s.Type == corev1.ServiceTypeLoadBalancer || s.Type == corev1.ServiceTypeExternalName
-			}),
+			Level: honour.Hint, Values: "LoadBalancer", Reason: "there is no load balancer, which leaves a LoadBalancer with its node ports and without an address",
+			Asks: honour.When(func(s *corev1.ServiceSpec) bool { return s.Type == corev1.ServiceTypeLoadBalancer }),
 		},
 		"loadBalancerIP":    {Level: honour.Hint, Reason: "there is no load balancer"},
 		"loadBalancerClass": {Level: honour.Hint, Reason: "there is no load balancer"},
