@@ -119,11 +119,11 @@ MEASURE = $(GO) test -run '^$$' -bench '$(BENCH)' -count $(BENCH_COUNT) -timeout
 SUMMARY = $(GO) tool -modfile=tools/go.mod benchstat $(BUILD)/bench.txt
 .PHONY: bench
 bench: images ## measure clusters and parts on this machine and print the table (BENCH_COUNT samples, BENCH regexp)
-	@scripts/deps test
+	@scripts/deps test && scripts/deps bench
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/bench.txt
 	$(MAKE) bench-git BENCH='$(BENCH)' SUMMARY=@true
 	$(MEASURE) -benchtime 1x ./cmd/headway/e2e | tee -a $(BUILD)/bench.txt
-	$(MEASURE) ./engine/... ./manifests/... ./proxy/... | tee -a $(BUILD)/bench.txt
+	$(MEASURE) ./engine/... ./manifests/... ./nodes/dns/... ./proxy/... | tee -a $(BUILD)/bench.txt
 	$(SUMMARY)
 
 .PHONY: bench-git

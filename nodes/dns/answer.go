@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -50,6 +51,9 @@ func fail(rcode int) *dns.Msg { return &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: rcode}
 func (s *Server) answer(ctx context.Context, r *dns.Msg, client netip.Addr) (*dns.Msg, source) {
 	if len(r.Question) != 1 {
 		return fail(dns.RcodeFormatError), fromNowhere
+	}
+	if len(s.cfg.Clients) > 0 && !slices.ContainsFunc(s.cfg.Clients, func(p netip.Prefix) bool { return p.Contains(client) }) {
+		return fail(dns.RcodeRefused), fromNowhere
 	}
 	if opt := r.IsEdns0(); opt != nil && opt.Version() != 0 {
 		return fail(dns.RcodeBadVers), fromNowhere

@@ -33,6 +33,8 @@ type Config struct {
 	// Domain is the cluster's, Ranges are the addresses of its pods and Services.
 	Domain string
 	Ranges []netip.Prefix
+	// Clients are the addresses that may ask; none: all.
+	Clients []netip.Prefix
 	// ResolvConf is the file that names the node's name servers.
 	ResolvConf string
 	// Client reads Services, EndpointSlices and the ConfigMap with the settings.

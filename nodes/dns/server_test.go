@@ -444,6 +444,17 @@ func TestSettings(t *testing.T) {
 	n.becomes("www.corp.example.", "192.0.2.1")
 }
 
+// Who is not among the clients is refused.
+func TestClients(t *testing.T) {
+	for clients, want := range map[string]string{"127.0.0.0/8": "10.43.0.1", "10.42.0.0/16": "REFUSED"} {
+		n := start(t, func(cfg *hwdns.Config, c *fake.Clientset) {
+			cfg.Clients = []netip.Prefix{netip.MustParsePrefix(clients)}
+			_ = c.Tracker().Add(service("web", "10.43.0.1"))
+		})
+		n.becomes("web.default.svc.cluster.local.", want)
+	}
+}
+
 // A client that opens connections and asks nothing keeps others from nothing, and the
 // server ends while they are open.
 func TestConnections(t *testing.T) {

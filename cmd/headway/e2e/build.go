@@ -52,17 +52,23 @@ func Build(ctx context.Context) (cleanup func(), err error) {
 }
 
 // BusyboxImages packs the machine's static busybox into an image archive,
-// headway.dev/test/busybox:1, in a directory for --images-dir.
-func BusyboxImages(tb testing.TB) string {
+// headway.dev/test/busybox:1, in a directory for --images-dir. Programs of the module
+// are in the image, too.
+func BusyboxImages(tb testing.TB, programs ...string) string {
 	tb.Helper()
 	root := tb.TempDir()
 	dir := filepath.Join(root, "images")
-	for _, args := range [][]string{
+	commands := [][]string{
 		{"mkdir", "-p", dir, filepath.Join(root, "rootfs", "bin"), filepath.Join(root, "rootfs", "tmp")},
 		{"cp", "/bin/busybox", filepath.Join(root, "rootfs", "bin")},
 		{"chroot", filepath.Join(root, "rootfs"), "/bin/busybox", "--install", "-s", "/bin"},
-		{"go", "run", "headway.dev/examples/web/archive", "-o", filepath.Join(dir, "busybox.tar"), "headway.dev/test/busybox:1=" + filepath.Join(root, "rootfs")},
-	} {
+	}
+	for _, program := range programs {
+		commands = append(commands, []string{"env", "CGO_ENABLED=0", "go", "build", "-o", filepath.Join(root, "rootfs", "bin"), program})
+	}
+	for _, args := range append(commands,
+		[]string{"go", "run", "headway.dev/examples/web/archive", "-o", filepath.Join(dir, "busybox.tar"), "headway.dev/test/busybox:1=" + filepath.Join(root, "rootfs")},
+	) {
 		if out, err := exec.CommandContext(tb.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
 			tb.Fatalf("%v: %v\n%s", args, err, out)
 		}

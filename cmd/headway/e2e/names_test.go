@@ -65,7 +65,7 @@ spec:
 // there is, and a restart of headway.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
+	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t, "headway.dev/nodes/nodetest/tool"))
 	c.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
 	c.Clone.Write("named.yaml", named)
 	c.Clone.Write("clients.yaml", strings.ReplaceAll(client, "NAME", "client")+
@@ -79,7 +79,7 @@ func TestNames(t *testing.T) {
 	reaches := func(pod, host string, want ...string) {
 		t.Helper()
 		c.Eventually(time.Minute, pod+" reaches "+host, func() error {
-			r := in(pod, "wget", "-q", "-O", "-", "-T", "10", "http://"+host+"/")
+			r := in(pod, "tool", "get", "http://"+host+"/")
 			for _, w := range want {
 				if r.Code == 0 && strings.TrimSpace(r.Stdout) == w {
 					return nil

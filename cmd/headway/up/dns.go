@@ -81,6 +81,8 @@ func (c *Cluster) nameServer() *dns.Config {
 	}
 	return &dns.Config{
 		Address: netip.AddrPortFrom(c.cfg.NameServer, 53), Hold: c.network.HoldNameServer,
-		Domain: c.cfg.ClusterDomain, Ranges: []netip.Prefix{c.cfg.ClusterCIDR, c.cfg.ServiceCIDR},
+		// Neighbours of the node could send packets to the address, too.
+		Clients: []netip.Prefix{c.cfg.ClusterCIDR, netip.PrefixFrom(c.cfg.NodeIP, c.cfg.NodeIP.BitLen()), netip.PrefixFrom(c.cfg.NameServer, 32), netip.MustParsePrefix("127.0.0.0/8")},
+		Domain:  c.cfg.ClusterDomain, Ranges: []netip.Prefix{c.cfg.ClusterCIDR, c.cfg.ServiceCIDR},
 	}
 }
