@@ -158,7 +158,7 @@ func benchDnsmasq(b *testing.B, resolvConf string) string {
 func benchAnswers(b *testing.B, server string) {
 	b.Helper()
 	client := dns.Client{Timeout: time.Second}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
 		m, _, err := client.ExchangeContext(b.Context(), new(dns.Msg).SetQuestion(fmt.Sprintf("web-%d.default.svc.cluster.local.", benchServices-1), dns.TypeA), server)
 		if err == nil && len(m.Answer) == 1 {
 			return

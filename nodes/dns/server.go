@@ -140,12 +140,14 @@ func (s *Server) serve(ctx context.Context) error {
 		server.NotifyStartedFunc = func() { close(started) }
 		ended := make(chan struct{})
 		group.Go(func() error {
-			defer close(ended)
-			err := guard.Call(ctx, "serve names", server.ActivateAndServe)
-			if ctx.Err() != nil {
-				return nil
-			}
-			return errors.Join(errors.New("the name server ended"), err)
+			return guard.Call(ctx, "serve names", func() error {
+				defer close(ended)
+				err := server.ActivateAndServe()
+				if ctx.Err() != nil {
+					return nil
+				}
+				return errors.Join(errors.New("the name server ended"), err)
+			})
 		})
 		group.Go(func() error {
 			return guard.Call(ctx, "end the name server", func() error {

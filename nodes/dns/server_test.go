@@ -149,7 +149,7 @@ func (n *node) becomes(name, want string) {
 
 func eventually(t *testing.T, f func() string) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; <-time.After(5 * time.Millisecond) {
 		problem := f()
 		if problem == "" {
 			return

@@ -23,8 +23,8 @@ func newZone() *records.Zone {
 	})
 }
 
-func service(namespace, name string, edit func(*corev1.ServiceSpec), ips ...string) *corev1.Service {
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIPs: ips}}
+func service(name string, edit func(*corev1.ServiceSpec), ips ...string) *corev1.Service {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIPs: ips}}
 	s.Spec.ClusterIP = ips[0]
 	if edit != nil {
 		edit(&s.Spec)
@@ -50,9 +50,9 @@ func ports(list ...string) []corev1.ServicePort {
 }
 
 // slice has endpoints of "address[ host][ unready][ pod]".
-func slice(namespace, svc, name string, of []corev1.ServicePort, endpoints ...string) *discoveryv1.EndpointSlice {
+func slice(svc, name string, of []corev1.ServicePort, endpoints ...string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: svc}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: svc}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 	}
 	for _, p := range of {
@@ -79,33 +79,33 @@ func slice(namespace, svc, name string, of []corev1.ServicePort, endpoints ...st
 func cluster() *records.Zone {
 	z := newZone()
 	web := ports("https TCP 443", "dns UDP 53", "- TCP 80")
-	z.SetService(service("default", "kubernetes", func(s *corev1.ServiceSpec) { s.Ports = web }, "10.43.0.1"))
-	z.SetService(service("default", "dual", func(s *corev1.ServiceSpec) { s.Ports = ports("a SCTP 1") }, "10.43.0.2", "fd00::2"))
-	z.SetService(service("default", "six", nil, "fd00::6"))
-	z.SetService(service("default", "headless", nil, "None"))
-	z.SetSlice(slice("default", "headless", "headless-a", ports("https TCP 8443"), "10.9.0.1 my-pet", "10.9.0.2 my-pet", "10.9.0.3", "10.9.0.4 late unready"))
-	z.SetSlice(slice("default", "headless", "headless-b", ports("https TCP 9443", "metrics TCP 9000"), "10.9.0.5", "10.9.0.3"))
-	v6 := slice("default", "headless", "headless-6", nil, "fd00::5 my-pet")
+	z.SetService(service("kubernetes", func(s *corev1.ServiceSpec) { s.Ports = web }, "10.43.0.1"))
+	z.SetService(service("dual", func(s *corev1.ServiceSpec) { s.Ports = ports("a SCTP 1") }, "10.43.0.2", "fd00::2"))
+	z.SetService(service("six", nil, "fd00::6"))
+	z.SetService(service("headless", nil, "None"))
+	z.SetSlice(slice("headless", "headless-a", ports("https TCP 8443"), "10.9.0.1 my-pet", "10.9.0.2 my-pet", "10.9.0.3", "10.9.0.4 late unready"))
+	z.SetSlice(slice("headless", "headless-b", ports("https TCP 9443", "metrics TCP 9000"), "10.9.0.5", "10.9.0.3"))
+	v6 := slice("headless", "headless-6", nil, "fd00::5 my-pet")
 	v6.AddressType = discoveryv1.AddressTypeIPv6
 	z.SetSlice(v6)
-	names := slice("default", "headless", "headless-names", nil, "example.com")
+	names := slice("headless", "headless-names", nil, "example.com")
 	names.AddressType = discoveryv1.AddressTypeFQDN
 	z.SetSlice(names)
-	z.SetService(service("default", "none", nil, "None"))
-	z.SetSlice(slice("default", "none", "none-a", ports("http TCP 80"), "10.9.1.1 db-0 unready"))
-	z.SetService(service("default", "early", func(s *corev1.ServiceSpec) { s.PublishNotReadyAddresses = true }, "None"))
-	z.SetSlice(slice("default", "early", "early-a", nil, "10.9.1.2 db-0 unready"))
-	z.SetService(service("default", "outside", nil, "None")) // without a selector
-	z.SetSlice(slice("default", "outside", "by-hand", nil, "192.0.2.7 printer"))
-	z.SetSlice(slice("default", "kubernetes", "kubernetes", nil, "10.9.2.1 api", "10.9.2.2 pod"))
+	z.SetService(service("none", nil, "None"))
+	z.SetSlice(slice("none", "none-a", ports("http TCP 80"), "10.9.1.1 db-0 unready"))
+	z.SetService(service("early", func(s *corev1.ServiceSpec) { s.PublishNotReadyAddresses = true }, "None"))
+	z.SetSlice(slice("early", "early-a", nil, "10.9.1.2 db-0 unready"))
+	z.SetService(service("outside", nil, "None")) // without a selector
+	z.SetSlice(slice("outside", "by-hand", nil, "192.0.2.7 printer"))
+	z.SetSlice(slice("kubernetes", "kubernetes", nil, "10.9.2.1 api", "10.9.2.2 pod"))
 	external := func(name string) func(*corev1.ServiceSpec) {
 		return func(s *corev1.ServiceSpec) { s.Type, s.ExternalName = corev1.ServiceTypeExternalName, name }
 	}
-	z.SetService(service("default", "foo", external("www.Example.com"), ""))
-	z.SetService(service("default", "alias", external("kubernetes.default.svc.cluster.local"), ""))
-	z.SetService(service("default", "dangling", external("gone.default.svc.cluster.local."), ""))
-	z.SetService(service("default", "tick", external("tock.default.svc.cluster.local"), ""))
-	z.SetService(service("default", "tock", external("tick.default.svc.cluster.local"), ""))
+	z.SetService(service("foo", external("www.Example.com"), ""))
+	z.SetService(service("alias", external("kubernetes.default.svc.cluster.local"), ""))
+	z.SetService(service("dangling", external("gone.default.svc.cluster.local."), ""))
+	z.SetService(service("tick", external("tock.default.svc.cluster.local"), ""))
+	z.SetService(service("tock", external("tick.default.svc.cluster.local"), ""))
 	z.AddPod("jobs", netip.MustParseAddr("10.9.3.1"), 1)
 	z.AddPod("jobs", netip.MustParseAddr("fd00::31"), 1)
 	return z
@@ -290,25 +290,25 @@ func TestChanges(t *testing.T) {
 			t.Errorf("%s: %s has %d names, want %d", what, name, len(a.Answer), count)
 		}
 	}
-	z.SetSlice(slice("default", "web", "web-a", nil, "10.9.0.1 pod"))
+	z.SetSlice(slice("web", "web-a", nil, "10.9.0.1 pod"))
 	want("a slice without its Service", name, nx)
 	want("its pod", "10-9-0-1.default.pod.cluster.local.", "10-9-0-1.default.pod.cluster.local. A 10.9.0.1")
-	z.SetService(service("default", "web", nil, "None"))
+	z.SetService(service("web", nil, "None"))
 	want("headless", name, name+" A 10.9.0.1")
-	z.SetSlice(slice("default", "web", "web-a", nil, "10.9.0.2 pod"))
+	z.SetSlice(slice("web", "web-a", nil, "10.9.0.2 pod"))
 	want("another endpoint", name, name+" A 10.9.0.2")
 	want("the pod before", "10-9-0-1.default.pod.cluster.local.", nx)
 	ptr("the endpoint before", "1.0.9.10.in-addr.arpa.", 0)
 	ptr("the endpoint", "2.0.9.10.in-addr.arpa.", 1)
-	z.SetService(service("default", "web", nil, "10.43.0.9"))
+	z.SetService(service("web", nil, "10.43.0.9"))
 	want("a cluster IP", name, name+" A 10.43.0.9")
 	ptr("an endpoint of a cluster IP", "2.0.9.10.in-addr.arpa.", 0)
-	z.SetService(service("default", "web", nil, "10.43.0.10"))
+	z.SetService(service("web", nil, "10.43.0.10"))
 	ptr("the address before", "9.0.43.10.in-addr.arpa.", 0)
 	ptr("the address", "10.0.43.10.in-addr.arpa.", 1)
-	moved := slice("default", "api", "web-a", nil, "10.9.0.3 pod")
+	moved := slice("api", "web-a", nil, "10.9.0.3 pod")
 	z.SetSlice(moved)
-	z.SetService(service("default", "web", nil, "None"))
+	z.SetService(service("web", nil, "None"))
 	want("its slice is another's now", name, nx)
 	z.DeleteSlice("default", "web-a")
 	want("a pod of a slice that is gone", "10-9-0-3.default.pod.cluster.local.", nx)
@@ -317,9 +317,9 @@ func TestChanges(t *testing.T) {
 	z.AddPod("default", netip.MustParseAddr("10.9.0.3"), -1)
 	want("gone there, too", "10-9-0-3.default.pod.cluster.local.", nx)
 
-	z.SetService(service("default", "kept", nil, "10.43.0.11"))
-	z.SetSlice(slice("default", "kept", "kept-a", nil, "10.9.0.4 pod"))
-	z.SetSlice(slice("default", "web", "web-b", nil, "10.9.0.5 pod"))
+	z.SetService(service("kept", nil, "10.43.0.11"))
+	z.SetSlice(slice("kept", "kept-a", nil, "10.9.0.4 pod"))
+	z.SetSlice(slice("web", "web-b", nil, "10.9.0.5 pod"))
 	z.KeepServices(func(_, name string) bool { return name == "kept" })
 	z.KeepSlices(func(_, name string) bool { return name == "kept-a" })
 	want("not in the list", name, nx)
@@ -332,7 +332,7 @@ func TestChanges(t *testing.T) {
 func FuzzLookup(f *testing.F) {
 	z := cluster()
 	for _, name := range []string{"_https._tcp.headless.default.svc.cluster.local.", "1.0.43.10.in-addr.arpa.", "10-9-3-1.jobs.pod.cluster.local.", "..svc.cluster.local.", "f.ip6.arpa."} {
-		f.Add(name, uint16(dns.TypeA))
+		f.Add(name, dns.TypeA)
 	}
 	f.Fuzz(func(t *testing.T, name string, qtype uint16) {
 		a, ours := z.Lookup(name, qtype)

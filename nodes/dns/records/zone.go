@@ -277,11 +277,8 @@ func count[K comparable](m map[K]int, k K, by int) {
 }
 
 func protocol(p corev1.Protocol) string {
-	switch p {
-	case corev1.ProtocolUDP:
-		return "udp"
-	case corev1.ProtocolSCTP:
-		return "sctp"
+	if p == "" {
+		p = corev1.ProtocolTCP
 	}
-	return "tcp"
+	return strings.ToLower(string(p))
 }
