@@ -43,6 +43,7 @@ import (
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
+	"headway.dev/engine/controllers/bootstrap"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/podautoscaler"
 	"headway.dev/engine/encryption"
@@ -60,6 +61,7 @@ import (
 	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/nodeconfig"
 )
 
 // StoreFile is the store's file in the data dir.
@@ -84,6 +86,8 @@ type Config struct {
 	Address netip.AddrPort
 	// ClusterCIDR and ServiceCIDR are the ranges of pods and Services.
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterDomain is the domain of the names of Services and pods, which nodes serve.
+	ClusterDomain string
 	// Controllers selects controllers as kube-controller-manager's flag does.
 	Controllers []string
 	// NodeGrace is for how long a node may be silent; 0 is the default.
@@ -345,6 +349,14 @@ func (e *Engine) host() string {
 	return ip.String()
 }
 
+// joinURL is where other machines reach the API; empty: they do not.
+func (e *Engine) joinURL() string {
+	if e.cfg.Listener.Addr().(*net.TCPAddr).IP.IsLoopback() || !e.cfg.Address.IsValid() {
+		return ""
+	}
+	return "https://" + e.cfg.Address.String()
+}
+
 // WriteKubeconfig writes the administrator's kubeconfig.
 func (e *Engine) WriteKubeconfig(path string) error {
 	cert, key, err := e.pki.Client("kubernetes-admin", "system:masters")
@@ -377,6 +389,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		ServiceIP:   e.checks.KubernetesIP(),
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
+		Join:        bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterDomain: e.cfg.ClusterDomain}},
 
 		FrontProxyCA: e.proxy.CACert,
 

@@ -71,6 +71,8 @@ type Config struct {
 	// ServiceIP is the cluster IP of the Service default/kubernetes: the first
 	// address of the service CIDR.
 	ServiceIP netip.Addr
+	// Join is what machines that join are told.
+	Join bootstrap.Join
 	// APIServer is where pods reach the API.
 	APIServer netip.AddrPort
 	// RootCA are the certificates, in PEM, by which pods verify the API. Empty:
@@ -139,7 +141,7 @@ func New(cfg Config) (*Controllers, error) {
 	all := []control.Controller{
 		bootstrap.New(manager, bootstrap.Options{
 			APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP,
-			ClientCA: cfg.RootCA, FrontProxyCA: cfg.FrontProxyCA, FrontProxyNames: []string{pki.FrontProxyName},
+			ClientCA: cfg.RootCA, FrontProxyCA: cfg.FrontProxyCA, FrontProxyNames: []string{pki.FrontProxyName}, Join: cfg.Join,
 		}),
 		serviceaccount.New(as("service-account-controller")),
 		serviceaccount.NewTokens(manager, cfg.Tokens, cfg.RootCA),

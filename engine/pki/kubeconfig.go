@@ -55,3 +55,15 @@ func WriteKubeconfig(path, server string, caPEM []byte, as Credentials) error {
 	}
 	return nil
 }
+
+// ClusterInfo returns what the ConfigMap cluster-info has for machines that join: a
+// kubeconfig with the server's URL and authority, and nobody's credentials.
+func ClusterInfo(server string, caPEM []byte) ([]byte, error) {
+	config := clientcmdapi.NewConfig()
+	config.Clusters[""] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: caPEM}
+	data, err := clientcmd.Write(*config)
+	if err != nil {
+		return nil, fmt.Errorf("encode kubeconfig: %w", err)
+	}
+	return data, nil
+}

@@ -104,6 +104,17 @@ func clusterRoles() []*rbacv1.ClusterRole {
 	}
 }
 
+// Joining is the group of those who have a token of `headway token create`: they may ask
+// for the certificate of a node.
+const Joining = "system:bootstrappers:headway:default-node-token"
+
+// Nodes is the group of all nodes.
+const Nodes = "system:nodes"
+
+// SelfNodeServer is the role of nodes by which their servers' certificates are approved,
+// for addresses that are theirs.
+const SelfNodeServer = "headway:certificatesigningrequests:selfnodeserver"
+
 // AuthenticationReader is the Role in kube-system by which the servers of aggregated
 // APIs learn whom requests are from.
 const AuthenticationReader = "extension-apiserver-authentication-reader"
@@ -129,6 +140,7 @@ func certificateRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:node-bootstrapper", on([]string{"create", "get", "list", "watch"}, group, requests)),
 		clusterRole(prefix+requests+":nodeclient", on(create, group, requests+"/nodeclient")),
 		clusterRole(prefix+requests+":selfnodeclient", on(create, group, requests+"/selfnodeclient")),
+		clusterRole(SelfNodeServer, on(create, group, requests+"/selfnodeserver")),
 		approver("legacy-unknown"), approver("kubelet-serving"), approver("kube-apiserver-client"), approver("kube-apiserver-client-kubelet"),
 	}
 }
@@ -225,6 +237,10 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		}
 		return b
 	}
+	named := func(name string, b *rbacv1.ClusterRoleBinding) *rbacv1.ClusterRoleBinding {
+		b.Name = name
+		return b
+	}
 	return []*rbacv1.ClusterRoleBinding{
 		bind("cluster-admin", masters),
 		bind("system:kubelet-api-admin", NodeClients),
@@ -234,6 +250,10 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:public-info-viewer", authenticated, unauthenticated),
 		bind(webhookRole, authenticated, unauthenticated),
 		bind("system:service-account-issuer-discovery", "system:serviceaccounts"),
+		named("headway:node-bootstrapper", bind("system:node-bootstrapper", Joining)),
+		named("headway:node-autoapprove-bootstrap", bind("system:certificates.k8s.io:certificatesigningrequests:nodeclient", Joining)),
+		named("headway:node-autoapprove-certificate-rotation", bind("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", Nodes)),
+		bind(SelfNodeServer, Nodes),
 		{
 			ObjectMeta: bootstrapMeta(autoscalerRole),
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: autoscalerRole},

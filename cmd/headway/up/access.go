@@ -9,6 +9,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/member"
 	"headway.dev/engine"
 	"headway.dev/engine/admission"
 	"headway.dev/engine/admission/plugins"
@@ -41,7 +42,7 @@ func foreseen(writer *admission.Writer) foresee.Func {
 
 // logs reads the end of a container's log, from whichever node it is on.
 func (c *Cluster) logs(ctx context.Context, pod *corev1.Pod, container string, previous bool, lines int64) (string, error) {
-	client, err := newClient(c.Engine.Client(systemUser, superusers))
+	client, err := member.NewClient(c.Engine.Client(systemUser, superusers))
 	if err != nil {
 		return "", err
 	}

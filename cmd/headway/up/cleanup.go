@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/proxy"
 )
@@ -57,8 +58,7 @@ func (c Cleanup) Run(ctx context.Context) error {
 			return errors.New("nothing was removed: say yes, give --yes, or keep the repository with --keep-data")
 		}
 	}
-	cfg := &Config{Options: Options{DataDir: dir, CgroupRoot: c.CgroupRoot, Containerd: c.Containerd}}
-	owned, err := cleanupNode(ctx, cfg)
+	owned, err := member.Cleanup(ctx, member.Config{DataDir: dir, CgroupRoot: c.CgroupRoot, Containerd: c.Containerd})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package up
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,23 +12,18 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
+	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/cmd/headway/up/memory"
 	"headway.dev/cmd/headway/up/progress"
 	"headway.dev/engine"
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/event"
-	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/nodes/network"
-	"headway.dev/proxy"
-	"headway.dev/proxy/service"
+	"headway.dev/nodes/runtime/containerd"
 	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )
@@ -37,7 +33,7 @@ type Cluster struct {
 	cfg      *Config
 	Engine   *engine.Engine
 	Syncer   *syncer.Syncer
-	network  *network.Network
+	node     *member.Member
 	Listener net.Listener
 	progress *progress.Progress
 	// Looked is closed once the API knows what the agent found of the node's
@@ -80,9 +76,10 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		NewStore:       cfg.NewStore,
 		Egress:         cfg.gitLimits.Egress,
 		Listener:       c.Listener,
-		Address:        netip.AddrPortFrom(cfg.NodeIP, port),
+		Address:        netip.AddrPortFrom(cfg.Node.IP, port),
 		ClusterCIDR:    cfg.ClusterCIDR,
 		ServiceCIDR:    cfg.ServiceCIDR,
+		ClusterDomain:  cfg.ClusterDomain,
 		Controllers:    cfg.Controllers,
 		NodeGrace:      cfg.NodeGrace,
 		TokenAuthFile:  cfg.TokenAuthFile,
@@ -137,7 +134,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 	if err := c.Engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(c.Syncer.Handler())}, c.Syncer); err != nil {
 		return nil, err
 	}
-	if c.network, err = newNetwork(cfg); err != nil {
+	if c.node, err = c.member(); err != nil {
 		return nil, err
 	}
 	return c, c.Engine.WriteKubeconfig(cfg.KubeconfigPath())
@@ -161,18 +158,20 @@ func (e syncEvents) Event(obj object.Object, typ, reason, message string) {
 }
 
 // serverParts are the parts that need no node.
-func (c *Cluster) serverParts() []part {
-	return []part{
-		{name: "engine", run: c.Engine.Run},
-		{name: "syncer", run: c.Syncer.Run},
-		{name: "progress of pods", run: func(ctx context.Context) error { return c.progress.Pods(ctx, c.Engine.Store()) }, again: true},
-		{name: "progress", run: func(ctx context.Context) error { return c.progress.Ready(ctx, c.Running()) }, again: true},
+func (c *Cluster) serverParts() []member.Part {
+	return []member.Part{
+		{Name: "engine", Run: c.Engine.Run},
+		{Name: "syncer", Run: c.Syncer.Run},
+		{Name: "progress of pods", Run: func(ctx context.Context) error { return c.progress.Pods(ctx, c.Engine.Store()) }, Again: true},
+		{Name: "progress", Run: func(ctx context.Context) error { return c.progress.Ready(ctx, c.Running()) }, Again: true},
 	}
 }
 
 // RunServer runs the components that need no node, until ctx ends or one of
 // them fails.
-func (c *Cluster) RunServer(ctx context.Context) error { return runParts(ctx, c.serverParts()...) }
+func (c *Cluster) RunServer(ctx context.Context) error {
+	return member.RunParts(ctx, c.serverParts()...)
+}
 
 // run runs all parts until ctx ends or one of them fails.
 //
@@ -184,11 +183,11 @@ func (c *Cluster) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return runParts(ctx, append(c.serverParts(),
-		part{name: "agent", run: c.runNode},
-		part{name: "service proxy", run: c.runProxy, again: true},
-		part{name: "watch over the data dir", run: func(ctx context.Context) error { return held.Keep(ctx, lookPeriod) }, again: true},
-		part{name: "what gives memory back", run: memory.Trim, again: true},
+	return member.RunParts(ctx, append(c.serverParts(),
+		member.Part{Name: "agent", Run: c.node.RunAgent},
+		member.Part{Name: "service proxy", Run: c.node.RunProxy, Again: true},
+		member.Part{Name: "watch over the data dir", Run: func(ctx context.Context) error { return held.Keep(ctx, lookPeriod) }, Again: true},
+		member.Part{Name: "what gives memory back", Run: memory.Trim, Again: true},
 	)...)
 }
 
@@ -200,65 +199,33 @@ func (c *Cluster) Running() progress.Cluster {
 // lookPeriod is how often it is looked whether the data dir is there.
 const lookPeriod = 2 * time.Second
 
-// part is one of those that run as long as the cluster.
-type part struct {
-	name string
-	run  func(context.Context) error
-	// again says that it can begin anew after a panic. The others guard what
-	// they start, and can only panic while they start it: that ends all parts
-	// in order, and is the error.
-	again bool
-}
-
-func (p part) keep(ctx context.Context) error {
-	if p.again {
-		return guard.Loop(ctx, p.name, p.run)
-	}
-	return p.run(ctx)
-}
-
-// runParts runs parts until ctx ends or one of them fails.
-func runParts(ctx context.Context, parts ...part) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, p := range parts {
-		group.Go(func() error {
-			return guard.Call(ctx, p.name, func() error { return p.keep(ctx) })
-		})
-	}
-	err := group.Wait()
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-func (c *Cluster) runProxy(ctx context.Context) error {
-	client, err := newClient(c.Engine.Client("system:node:"+c.cfg.NodeName, "system:nodes"))
+// member is the cluster's own machine.
+func (c *Cluster) member() (*member.Member, error) {
+	user := "system:node:" + c.cfg.Node.Name
+	cert, key, err := c.Engine.PKI().Server(user, c.cfg.Node.IP.String(), c.cfg.Node.Name)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("serving certificate of the node: %w", err)
 	}
-	p, err := proxy.New(proxy.Config{
-		Client: client,
-		Services: service.Config{
-			NodeName: c.cfg.NodeName, ClusterCIDRs: []netip.Prefix{c.cfg.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{c.cfg.ServiceCIDR},
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate of the node: %w", err)
+	}
+	m := &member.Member{
+		Config: c.cfg.Node,
+		API:    c.Engine.Client(user, "system:nodes"),
+		Streaming: &tls.Config{
+			Certificates: []tls.Certificate{pair},
+			ClientAuth:   tls.RequireAndVerifyClientCert,
+			ClientCAs:    c.Engine.PKI().Pool(),
+			MinVersion:   tls.VersionTLS12,
 		},
-		Mode: c.cfg.proxyMode,
-		Log:  c.cfg.Log.With("part", "proxy"),
-	})
-	if err != nil {
-		return err
+		Warn:   c.progress.Line,
+		Looked: func() { close(c.Looked) },
 	}
-	return p.Run(ctx)
-}
-
-// newClient is a client without a rate limit: it shares the server's process.
-func newClient(config *rest.Config) (kubernetes.Interface, error) {
-	config.QPS = -1
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("client of the API: %w", err)
+	if c.cfg.ownExample {
+		m.Prepare = func(ctx context.Context, machine *containerd.Runtime) { c.loadExample(ctx, machine) }
 	}
-	return client, nil
+	return m, m.Open()
 }
 
 // Run runs the cluster until ctx ends.
@@ -272,7 +239,7 @@ func Run(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	defer unlock()
-	if err := claimNetwork(cfg); err != nil {
+	if err := member.ClaimNetwork(cfg.Node); err != nil {
 		return err
 	}
 	cluster, err := Open(ctx, cfg, start)

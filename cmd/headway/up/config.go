@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,12 +14,11 @@ import (
 	"github.com/sirupsen/logrus"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up/progress"
 	"headway.dev/engine/scheduler/placement/profile"
 	"headway.dev/manifests/egress"
-	"headway.dev/nodes/eviction"
-	"headway.dev/nodes/runtime/handler"
-	"headway.dev/proxy"
+	"headway.dev/manifests/nodeconfig"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 )
@@ -29,13 +27,9 @@ import (
 type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
-	NodeIP                   netip.Addr
-	// NameServer is the zero address without a cluster DNS.
-	NameServer netip.Addr
-	proxyMode  proxy.Mode
+	// Node is about this machine.
+	Node       member.Config
 	scheduler  profile.Configuration
-	eviction   eviction.Thresholds
-	handlers   handler.Set
 	gitLimits  git.MirrorOptions
 	names      []string // of the API, for its certificate
 	signingKey *signature.SigningKey
@@ -64,10 +58,7 @@ func (o *Options) Config() (*Config, error) {
 	if cfg.ClusterCIDR.Overlaps(cfg.ServiceCIDR) {
 		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.ClusterCIDR, cfg.ServiceCIDR)
 	}
-	if cfg.proxyMode, err = proxy.ParseMode(o.ProxyMode); err != nil {
-		return nil, fmt.Errorf("--proxy-mode: %w", err)
-	}
-	if err := cfg.parseDNS(); err != nil {
+	if err := member.CheckDomain(o.ClusterDomain); err != nil {
 		return nil, err
 	}
 	if o.GitSigningKey != "" {
@@ -89,15 +80,6 @@ func (o *Options) Config() (*Config, error) {
 	cfg.gitLimits = git.MirrorOptions{MaxPack: fetch.Value(), MaxObjects: o.GitMaxObjects}
 	if cfg.gitLimits.Egress, err = egress.Parse(o.DenyAddresses); err != nil {
 		return nil, fmt.Errorf("--deny-addresses: %w", err)
-	}
-	if cfg.eviction, err = eviction.ParseHard(o.EvictionHard); err != nil {
-		return nil, fmt.Errorf("--eviction-hard: %w", err)
-	}
-	if cfg.handlers, err = handler.Parse(o.RuntimeHandlers); err != nil {
-		return nil, fmt.Errorf("--runtime-handler: %w", err)
-	}
-	if o.PodMaxPids == 0 || o.PodMaxPids < -1 {
-		return nil, fmt.Errorf("--pod-max-pids %d is neither a number of processes nor -1", o.PodMaxPids)
 	}
 	if cfg.names, err = servingNames(o.Listen, o.TLSSANs); err != nil {
 		return nil, err
@@ -132,16 +114,15 @@ func (o *Options) Config() (*Config, error) {
 	if err := o.Authorization.Check(); err != nil {
 		return nil, err
 	}
-	if err := cfg.checkNames(); err != nil {
+	if err := git.CheckBranch(cfg.Branch); err != nil {
+		return nil, fmt.Errorf("--branch: %w", err)
+	}
+	cfg.ownExample = cfg.ImagesDir == "" && cfg.Repo == ""
+	if cfg.Node, err = o.Options.Config(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	if o.NodeIP == "" {
-		cfg.NodeIP, err = defaultAddress()
-	} else if cfg.NodeIP, err = netip.ParseAddr(o.NodeIP); err != nil {
-		err = fmt.Errorf("%q is not an address", o.NodeIP)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("--node-ip: %w", err)
+	if err := cfg.Node.Join(nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterDomain: o.ClusterDomain}); err != nil {
+		return nil, err
 	}
 	if o.Interval < time.Second {
 		return nil, fmt.Errorf("--interval %s: must be at least 1s", o.Interval)
@@ -152,17 +133,24 @@ func (o *Options) Config() (*Config, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("up needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
 	}
+	cfg.Log = NewLog(o.Err, o.Verbose)
+	cfg.Node.Log = cfg.Log
+	return cfg, nil
+}
+
+// NewLog is the log of a program that runs until it is stopped.
+func NewLog(out io.Writer, verbose bool) *slog.Logger {
 	// What a person should know is reported as progress; the log repeats it.
 	level := slog.LevelError
-	if o.Verbose {
+	if verbose {
 		level = slog.LevelDebug
 	}
-	cfg.Log = slog.New(slog.NewTextHandler(o.Err, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
 	// Libraries that log by themselves follow suit, or stay silent: their
 	// lines would stand between those of the progress.
-	slog.SetDefault(cfg.Log.With("part", "library"))
+	slog.SetDefault(log.With("part", "library"))
 	logrus.SetOutput(io.Discard)
-	return cfg, nil
+	return log
 }
 
 func parsePrefix(flag, value string) (netip.Prefix, error) {
@@ -174,17 +162,6 @@ func parsePrefix(flag, value string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("--%s %s is too small: give a /24 or larger", flag, prefix)
 	}
 	return prefix.Masked(), nil
-}
-
-// defaultAddress is the address that this machine reaches others from: the
-// source that the routing table chooses. No packet is sent.
-func defaultAddress() (netip.Addr, error) {
-	conn, err := net.Dial("udp4", "192.0.2.1:9") //nolint:noctx // sends nothing, only looks up a route
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find this machine's address: %w; give --node-ip", err)
-	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
 }
 
 // KubeconfigPath returns the path of the administrator's kubeconfig.

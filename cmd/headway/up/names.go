@@ -4,45 +4,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	corekinds "headway.dev/manifests/model/kinds/core"
-	"headway.dev/syncer/git"
 )
-
-// checkNames checks what the flags of `headway up` name, and sets the defaults
-// of what they do not.
-func (cfg *Config) checkNames() error {
-	if err := git.CheckBranch(cfg.Branch); err != nil {
-		return fmt.Errorf("--branch: %w", err)
-	}
-	if cfg.ownExample = cfg.ImagesDir == "" && cfg.Repo == ""; cfg.ImagesDir == "" {
-		cfg.ImagesDir = filepath.Join(cfg.DataDir, "images")
-	} else if info, err := os.Stat(cfg.ImagesDir); err != nil {
-		return fmt.Errorf("--images-dir: %w", err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("--images-dir: %s is not a directory", cfg.ImagesDir)
-	}
-	from, hint := "--node-name", ""
-	if cfg.NodeName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("read the hostname: %w; give --node-name", err)
-		}
-		from, hint, cfg.NodeName = "the hostname", "; give --node-name", strings.ToLower(host)
-	}
-	// The name is also the value of the label kubernetes.io/hostname.
-	faults := append(validation.IsDNS1123Subdomain(cfg.NodeName), validation.IsValidLabelValue(cfg.NodeName)...)
-	if len(faults) > 0 {
-		return fmt.Errorf("%s %q cannot name a node: %s%s", from, cfg.NodeName, faults[0], hint)
-	}
-	return nil
-}
 
 // servingNames are what the API's certificate is for besides what every cluster
 // has: the host of --listen, and what --tls-san asks for.

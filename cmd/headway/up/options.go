@@ -7,14 +7,12 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"headway.dev/cmd/headway/member"
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/api/audit"
 	"headway.dev/engine/api/authn"
 	"headway.dev/engine/api/authz"
 	"headway.dev/manifests/egress"
-	"headway.dev/nodes"
-	"headway.dev/nodes/eviction"
-	"headway.dev/proxy"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/verdict"
 )
@@ -22,25 +20,15 @@ import (
 // Options are the flags of `headway up`, whose help texts describe them, and
 // where it prints.
 type Options struct {
+	member.Options
 	DataDir            string
 	Out, Err           io.Writer
 	Repo, Branch, Path string
 	Interval, Settle   time.Duration
-	NodeName           string
-	NodeIP             string
 	Listen             string
 	ClusterCIDR        string
 	ServiceCIDR        string
-	ProxyMode          string
-	DNSAddress         string
 	ClusterDomain      string
-	ResolvConf         string
-	Containerd         string
-	ImagesDir          string
-	RuntimeHandlers    []string
-	CgroupRoot         string
-	EvictionHard       string
-	PodMaxPids         int64
 	Controllers        []string
 	NodeGrace          time.Duration
 	NotReadySeconds    int64
@@ -74,27 +62,17 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.Path, "path", ".", "directory in the repository to apply")
 	flags.DurationVar(&up.Interval, "interval", time.Minute, "how often a remote repository is fetched")
 	flags.DurationVar(&up.Settle, "settle", verdict.DefaultSettle, "how long a container without a readiness probe must run to count as healthy, unless minReadySeconds or headway.dev/settle is set")
-	flags.StringVar(&up.NodeName, "node-name", "", "name of this node (default: the hostname)")
-	flags.StringVar(&up.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
 	flags.StringVar(&up.Listen, "listen", "127.0.0.1:6443", "address and port of the API")
 	flags.StringSliceVar(&up.TLSSANs, "tls-san", nil, "another host name or address that the API's certificate is valid for (repeatable)")
 	flags.StringVar(&up.ClusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.ServiceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
-	flags.StringVar(&up.ProxyMode, "proxy-mode", string(proxy.ModeIptables), "what the service proxy writes: iptables, or nftables for clusters of thousands of Services")
-	flags.StringVar(&up.DNSAddress, "dns-address", "169.254.53.53", "address at which this node answers its pods' questions for names, of the node's own and nobody else's (none: no cluster DNS)")
 	flags.StringVar(&up.ClusterDomain, "cluster-domain", "cluster.local", "domain of the names of Services and pods")
-	flags.StringVar(&up.ResolvConf, "resolv-conf", "", "file that names this node's name servers, for all names outside of the cluster and for pods with the dnsPolicy Default (default: /etc/resolv.conf, or systemd-resolved's own if that names only its stub)")
-	flags.StringVar(&up.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
-	flags.StringSliceVar(&up.RuntimeHandlers, "runtime-handler", nil, "a handler of RuntimeClasses and the runtime of containerd that it is, NAME=RUNTIME, for example kata=io.containerd.kata.v2; its shim is installed beside containerd (repeatable; runc is always there)")
-	flags.StringVar(&up.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
-	flags.StringVar(&up.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
-	flags.StringVar(&up.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk space below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
-	flags.Int64Var(&up.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "most processes and threads in a pod (-1: no limit)")
 	flags.StringSliceVar(&up.Controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 50*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.Int64Var(&up.NotReadySeconds, "default-not-ready-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that is not ready")
 	flags.Int64Var(&up.UnreachableSeconds, "default-unreachable-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that cannot be reached")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
+	up.Options.AddFlags(flags)
 	up.Authentication.AddFlags(flags)
 	up.Authorization.AddFlags(flags)
 	flags.StringVar(&up.EncryptionProviderConfig, "encryption-provider-config", "", "file with Kubernetes' EncryptionConfiguration, for what it names (default: Secrets are encrypted with the key in <data-dir>/pki/secrets.key)")

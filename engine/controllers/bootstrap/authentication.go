@@ -3,10 +3,8 @@ package bootstrap
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -44,20 +42,7 @@ func (c *controller) authentication(now time.Time) ([]change.Change, error) {
 	}
 	var changes []change.Change
 	key := object.Key{GroupKind: control.ConfigMap, Namespace: metav1.NamespaceSystem, Name: authenticationName}
-	if cm := control.Get[corev1.ConfigMap](c.Store, key); cm == nil {
-		changes = append(changes, change.Absent(change.Create(&corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Data: want,
-		}, now)))
-	} else if !has(cm.Data, want) {
-		changes = append(changes, control.Present(change.Patch(key, func(obj object.Object) bool {
-			cm := obj.(*corev1.ConfigMap)
-			if cm.Data == nil {
-				cm.Data = map[string]string{}
-			}
-			maps.Copy(cm.Data, want)
-			return true
-		})))
-	}
+	changes = append(changes, c.configMap(key, want, now)...)
 	role := rbac.AuthenticationReaderRole()
 	if c.Store.Get(object.Key{GroupKind: readerKind, Namespace: role.Namespace, Name: role.Name}) == nil {
 		changes = append(changes, change.Absent(change.Create(role, now)))

@@ -1,7 +1,7 @@
 // Package bootstrap maintains the objects that every cluster has: its system
 // namespaces and priority classes, the default StorageClass, the Service default/kubernetes with the address
-// of the API, and what the servers of aggregated APIs need to know whom requests are
-// from.
+// of the API, what the servers of aggregated APIs need to know whom requests are
+// from, and what machines need to join.
 package bootstrap
 
 import (
@@ -16,6 +16,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/rbac"
@@ -23,6 +24,7 @@ import (
 	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/nodeconfig"
 )
 
 // SystemNamespace is where Headway keeps its own objects.
@@ -46,6 +48,7 @@ type Options struct {
 	// not published without the second.
 	ClientCA, FrontProxyCA []byte
 	FrontProxyNames        []string
+	Join                   Join
 }
 
 type controller struct {
@@ -81,9 +84,11 @@ func (c *controller) keeps(key object.Key) bool {
 	case control.Namespace:
 		return slices.Contains(namespaces(), key.Name)
 	case control.ConfigMap:
-		return key.Namespace == metav1.NamespaceSystem && key.Name == authenticationName
-	case readerKind:
-		return key.Namespace == metav1.NamespaceSystem && key.Name == rbac.AuthenticationReader
+		return key.Namespace == metav1.NamespaceSystem && (key.Name == authenticationName || key.Name == nodeconfig.Name) ||
+			key.Namespace == metav1.NamespacePublic && key.Name == bootstrapapi.ConfigMapClusterInfo
+	case readerKind, bindingKind:
+		return key.Namespace == metav1.NamespaceSystem && (key.Name == rbac.AuthenticationReader || key.Name == nodeConfigRole) ||
+			key.Namespace == metav1.NamespacePublic && key.Name == clusterInfoRole
 	case control.Service, control.Endpoints, control.EndpointSlice:
 		return key.Namespace == metav1.NamespaceDefault && key.Name == serviceName
 	}
@@ -111,6 +116,11 @@ func (c *controller) ensure(ctx context.Context) error {
 		return err
 	}
 	changes = append(changes, authentication...)
+	join, err := c.join(now)
+	if err != nil {
+		return err
+	}
+	changes = append(changes, join...)
 	if c.APIServer.IsValid() && c.ServiceIP.IsValid() {
 		changes = append(changes, c.service(now)...)
 	}

@@ -2,7 +2,10 @@ package certificates
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -19,13 +22,21 @@ import (
 // somebody may have bound the role meanwhile.
 const askAgain = time.Minute
 
+// lookAgain is when a request for a node's server is looked at again whose names the
+// Node does not have yet.
+const lookAgain = 2 * time.Second
+
 // Review answers whether a user may do something.
 type Review func(ctx context.Context, spec authorizationv1.SubjectAccessReviewSpec) (allowed bool, err error)
 
 // NewApprover makes the controller that approves nodes' requests for certificates
 // of clients, if who makes them may create
 // certificatesigningrequests/selfnodeclient, or nodeclient, for its own node or
-// any.
+// any; and those of nodes for certificates of their servers, if they may create
+// certificatesigningrequests/selfnodeserver and the names are theirs.
+//
+// Beyond Kubernetes, nobody but a node itself gets a certificate for a node that exists:
+// a token to join by is no right to be one of the machines that have joined.
 func NewApprover(env control.Env, review Review) control.Controller {
 	return control.Controller{
 		Name: "certificatesigningrequest-approving-controller",
@@ -35,7 +46,10 @@ func NewApprover(env control.Env, review Review) control.Controller {
 			if r == nil || review == nil {
 				return 0, nil
 			}
-			grants := recognize(r)
+			grants, refusal, later := recognize(env.Store, r)
+			if refusal != "" {
+				return 0, decide(ctx, env, r, certificatesv1.CertificateDenied, "NodeExists", refusal)
+			}
 			for _, g := range grants {
 				allowed, err := review(ctx, g.question(r))
 				if err != nil {
@@ -44,23 +58,12 @@ func NewApprover(env control.Env, review Review) control.Controller {
 				if !allowed {
 					continue
 				}
-				uid := r.UID
-				_, err = env.Commit(ctx, change.Tx{Changes: []change.Change{control.Present(change.PatchApproval(key, env.Now(),
-					func(r *certificatesv1.CertificateSigningRequest) bool {
-						if r.UID != uid || !pending(r) {
-							return false
-						}
-						r.Status.Conditions = append(r.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
-							Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "AutoApproved", Message: g.message,
-						})
-						return true
-					}))}})
-				return 0, err
+				return 0, decide(ctx, env, r, certificatesv1.CertificateApproved, "AutoApproved", g.message)
 			}
 			if len(grants) > 0 {
 				return askAgain, nil
 			}
-			return 0, nil
+			return later, nil
 		},
 	}
 }
@@ -89,19 +92,86 @@ func (g grant) question(r *certificatesv1.CertificateSigningRequest) authorizati
 	return spec
 }
 
-// recognize returns the rights of which one is enough to approve a request; none
-// if it is left to people.
-func recognize(r *certificatesv1.CertificateSigningRequest) []grant {
-	if !pending(r) || r.Spec.SignerName != certificatesv1.KubeAPIServerClientKubeletSignerName {
-		return nil
+// decide adds a condition to a request, unless somebody has decided meanwhile.
+func decide(ctx context.Context, env control.Env, r *certificatesv1.CertificateSigningRequest, condition certificatesv1.RequestConditionType, reason, message string) error {
+	uid := r.UID
+	_, err := env.Commit(ctx, change.Tx{Changes: []change.Change{control.Present(change.PatchApproval(object.KeyOf(requestKind, r), env.Now(),
+		func(r *certificatesv1.CertificateSigningRequest) bool {
+			if r.UID != uid || !pending(r) {
+				return false
+			}
+			r.Status.Conditions = append(r.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
+				Type: condition, Status: corev1.ConditionTrue, Reason: reason, Message: message,
+			})
+			return true
+		}))}})
+	return err
+}
+
+// recognize returns the rights of which one is enough to approve a request, or why it is
+// denied. If neither, it is left to people, and looked at again after a while unless that
+// is 0.
+func recognize(store object.Reader, r *certificatesv1.CertificateSigningRequest) (grants []grant, refusal string, later time.Duration) {
+	if !pending(r) {
+		return nil, "", 0
 	}
 	parsed, err := certificates.ParseRequest(r.Spec.Request)
-	if err != nil || forClient(parsed, r.Spec.Usages) != nil {
-		return nil
+	if err != nil {
+		return nil, "", 0
 	}
-	grants := []grant{{"nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."}}
-	if r.Spec.Username == parsed.Subject.CommonName {
-		grants = append([]grant{{"selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."}}, grants...)
+	self := r.Spec.Username == parsed.Subject.CommonName
+	name := strings.TrimPrefix(parsed.Subject.CommonName, nodePrefix)
+	switch r.Spec.SignerName {
+	case certificatesv1.KubeAPIServerClientKubeletSignerName:
+		if forClient(parsed, r.Spec.Usages) != nil {
+			return nil, "", 0
+		}
+		grants = []grant{{"nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."}}
+		if self {
+			return append([]grant{{"selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."}}, grants...), "", 0
+		}
+		if findNode(store, name) != nil {
+			return nil, fmt.Sprintf("a node named %s has joined already: choose another name (--node-name), or remove that node first (kubectl delete node %[1]s)", name), 0
+		}
+		return grants, "", 0
+	case certificatesv1.KubeletServingSignerName:
+		if !self || forServer(parsed, r.Spec.Usages) != nil {
+			return nil, "", 0
+		}
+		if !ownNames(store, name, parsed) {
+			return nil, "", lookAgain
+		}
+		return []grant{{"selfnodeserver", "Auto approving self kubelet server certificate after SubjectAccessReview."}}, "", 0
 	}
-	return grants
+	return nil, "", 0
+}
+
+func findNode(store object.Reader, name string) *corev1.Node {
+	return control.Get[corev1.Node](store, object.Key{GroupKind: control.Node, Name: name})
+}
+
+// ownNames reports whether a node has all names and addresses of a request, and has each
+// address alone: with the certificate for another's, a node could answer for it.
+func ownNames(store object.Reader, name string, r *x509.CertificateRequest) bool {
+	node := findNode(store, name)
+	if node == nil {
+		return false
+	}
+	wanted := slices.Clone(r.DNSNames)
+	for _, ip := range r.IPAddresses {
+		wanted = append(wanted, ip.String())
+	}
+	has := func(n *corev1.Node, address string) bool {
+		return slices.ContainsFunc(n.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Address == address })
+	}
+	for _, address := range wanted {
+		if address != name && !has(node, address) {
+			return false
+		}
+	}
+	all, _ := store.List(control.Node, "")
+	return !slices.ContainsFunc(all, func(obj object.Object) bool {
+		other := obj.(*corev1.Node)
+		return other.Name != name && slices.ContainsFunc(wanted, func(address string) bool { return address == other.Name || has(other, address) })
+	})
 }

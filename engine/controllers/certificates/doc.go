@@ -46,7 +46,7 @@ func forClient(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) err
 		return errors.New("IP subjectAltNames are not allowed")
 	case len(r.URIs) > 0:
 		return errURI
-	case !strings.HasPrefix(r.Subject.CommonName, "system:node:"):
+	case !strings.HasPrefix(r.Subject.CommonName, nodePrefix):
 		return errCommonName
 	}
 	return exactly(usages, certificatesv1.UsageClientAuth)
@@ -68,11 +68,14 @@ func forServer(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) err
 	if err := exactly(usages, certificatesv1.UsageServerAuth); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(r.Subject.CommonName, "system:node:") {
+	if !strings.HasPrefix(r.Subject.CommonName, nodePrefix) {
 		return errCommonName
 	}
 	return nil
 }
+
+// nodePrefix is what the names of nodes as users begin with.
+const nodePrefix = "system:node:"
 
 var (
 	errOrganization = errors.New("subject organization is not system:nodes")

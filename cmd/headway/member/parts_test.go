@@ -1,4 +1,4 @@
-package up
+package member
 
 import (
 	"context"
@@ -21,13 +21,13 @@ func TestPanicsOfParts(t *testing.T) {
 
 	var runs, ended atomic.Int32
 	second := make(chan struct{})
-	err := runParts(t.Context(),
-		part{name: "steady", run: func(ctx context.Context) error {
+	err := RunParts(t.Context(),
+		Part{Name: "steady", Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			ended.Add(1)
 			return ctx.Err()
 		}},
-		part{name: "clumsy", again: true, run: func(ctx context.Context) error {
+		Part{Name: "clumsy", Again: true, Run: func(ctx context.Context) error {
 			if runs.Add(1) == 1 {
 				panic("at first")
 			}
@@ -36,7 +36,7 @@ func TestPanicsOfParts(t *testing.T) {
 			ended.Add(1)
 			return ctx.Err()
 		}},
-		part{name: "poisonous", run: func(context.Context) error {
+		Part{Name: "poisonous", Run: func(context.Context) error {
 			<-second
 			panic("in the end")
 		}},

@@ -1,4 +1,4 @@
-package up
+package member
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"headway.dev/manifests/nodeconfig"
 	"headway.dev/nodes/dns"
 )
 
@@ -23,33 +24,45 @@ const (
 	resolvedConf = "/run/systemd/resolve/resolv.conf"
 )
 
-// parseDNS checks the flags about names.
-func (cfg *Config) parseDNS() error {
-	if domain := cfg.ClusterDomain; len(validation.IsDNS1123Subdomain(domain)) > 0 {
-		return fmt.Errorf("--cluster-domain %q is not a domain such as cluster.local", domain)
-	}
-	if cfg.ResolvConf == "" {
+// names checks the flags about names.
+func (o *Options) names(cfg *Config) error {
+	cfg.ResolvConf = o.ResolvConf
+	if o.ResolvConf == "" {
 		cfg.ResolvConf = nodeResolvConf()
-	} else if path, err := filepath.Abs(cfg.ResolvConf); err != nil {
+	} else if path, err := filepath.Abs(o.ResolvConf); err != nil {
 		return fmt.Errorf("--resolv-conf: %w", err)
 	} else if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("--resolv-conf: %w", err)
 	} else {
 		cfg.ResolvConf = path
 	}
-	if cfg.DNSAddress == "" || cfg.DNSAddress == "none" {
+	if o.DNSAddress == "" || o.DNSAddress == "none" {
 		return nil
 	}
-	addr, err := netip.ParseAddr(cfg.DNSAddress)
+	addr, err := netip.ParseAddr(o.DNSAddress)
 	if err != nil || !addr.Is4() || addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() {
-		return fmt.Errorf("--dns-address %q is not an IPv4 address that pods can reach, such as 169.254.53.53", cfg.DNSAddress)
-	}
-	for flag, taken := range map[string]netip.Prefix{"cluster-cidr": cfg.ClusterCIDR, "service-cidr": cfg.ServiceCIDR} {
-		if taken.Contains(addr) {
-			return fmt.Errorf("--dns-address %s is in --%s %s: choose one that nothing else has", addr, flag, taken)
-		}
+		return fmt.Errorf("--dns-address %q is not an IPv4 address that pods can reach, such as 169.254.53.53", o.DNSAddress)
 	}
 	cfg.NameServer = addr
+	return nil
+}
+
+// CheckDomain checks the domain of the cluster's names.
+func CheckDomain(domain string) error {
+	if len(validation.IsDNS1123Subdomain(domain)) > 0 {
+		return fmt.Errorf("--cluster-domain %q is not a domain such as cluster.local", domain)
+	}
+	return nil
+}
+
+// Join completes the configuration by what the cluster says.
+func (cfg *Config) Join(cluster nodeconfig.Config) error {
+	cfg.ClusterCIDR, cfg.ServiceCIDR, cfg.ClusterDomain = cluster.ClusterCIDR, cluster.ServiceCIDR, cluster.ClusterDomain
+	for what, taken := range map[string]netip.Prefix{"pods": cfg.ClusterCIDR, "Services": cfg.ServiceCIDR} {
+		if taken.Contains(cfg.NameServer) {
+			return fmt.Errorf("--dns-address %s is in %s, the range of the %s: choose one that nothing else has", cfg.NameServer, taken, what)
+		}
+	}
 	return nil
 }
 
@@ -75,14 +88,14 @@ func nodeResolvConf() string {
 }
 
 // nameServer configures the node's name server; nil without one.
-func (c *Cluster) nameServer() *dns.Config {
-	if !c.cfg.NameServer.IsValid() {
+func (m *Member) nameServer() *dns.Config {
+	if !m.NameServer.IsValid() {
 		return nil
 	}
 	return &dns.Config{
-		Address: netip.AddrPortFrom(c.cfg.NameServer, 53), Hold: c.network.HoldNameServer,
+		Address: netip.AddrPortFrom(m.NameServer, 53), Hold: m.network.HoldNameServer,
 		// Neighbours of the node could send packets to the address, too.
-		Clients: []netip.Prefix{c.cfg.ClusterCIDR, netip.PrefixFrom(c.cfg.NodeIP, c.cfg.NodeIP.BitLen()), netip.PrefixFrom(c.cfg.NameServer, 32), netip.MustParsePrefix("127.0.0.0/8")},
-		Domain:  c.cfg.ClusterDomain, Ranges: []netip.Prefix{c.cfg.ClusterCIDR, c.cfg.ServiceCIDR},
+		Clients: []netip.Prefix{m.ClusterCIDR, netip.PrefixFrom(m.IP, m.IP.BitLen()), netip.PrefixFrom(m.NameServer, 32), netip.MustParsePrefix("127.0.0.0/8")},
+		Domain:  m.ClusterDomain, Ranges: []netip.Prefix{m.ClusterCIDR, m.ServiceCIDR},
 	}
 }

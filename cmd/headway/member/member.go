@@ -1,0 +1,199 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	kube "k8s.io/component-base/version"
+
+	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/manifests/guard"
+	"headway.dev/nodes"
+	"headway.dev/nodes/network"
+	"headway.dev/nodes/runtime/containerd"
+	"headway.dev/nodes/runtime/runc"
+	"headway.dev/proxy"
+	"headway.dev/proxy/service"
+)
+
+// Member is one machine of a cluster.
+type Member struct {
+	Config
+	// API is how the API is reached as the node.
+	API *rest.Config
+	// Streaming is how the agent serves logs and exec: to clients with a certificate of
+	// the cluster's authority; what they may then is asked of the API.
+	Streaming *tls.Config
+	// Warn tells the person who started the program something.
+	Warn func(format string, args ...any)
+	// Prepare is called with the machine's runtime before there are pods; nil: nothing.
+	Prepare func(ctx context.Context, machine *containerd.Runtime)
+	// Looked is called once, when the API knows what the agent found; nil: nothing.
+	Looked func()
+
+	network *network.Network
+}
+
+// Open prepares the member, and changes nothing on the machine.
+func (m *Member) Open() (err error) {
+	m.network, err = newNetwork(m.Config)
+	return err
+}
+
+// RunAgent runs the pods of the machine until ctx ends.
+func (m *Member) RunAgent(ctx context.Context) (err error) {
+	machine, err := containerd.Start(ctx, runtimeConfig(m.Config, m.network))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, machine.Close()) }()
+	if warning := runc.Warning(ctx); warning != "" {
+		m.Warn("warning: %s", warning)
+	}
+	if m.Prepare != nil {
+		m.Prepare(ctx, machine)
+	}
+	client, err := NewClient(m.API)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(m.IP.String(), "0"))
+	if err != nil {
+		return fmt.Errorf("listen for logs and exec: %w", err)
+	}
+	defer listener.Close()
+	version, err := machine.Version(ctx)
+	if err != nil {
+		return err
+	}
+	agent, err := nodes.New(nodes.Config{
+		NodeName: m.Name,
+		NodeIP:   m.IP.String(),
+		Client:   client,
+		Runtime:  machine,
+		SetPodCIDR: func(cidr string) error {
+			prefix, err := netip.ParsePrefix(cidr)
+			if err != nil {
+				return err
+			}
+			return m.network.SetPodCIDR(prefix)
+		},
+		DataDir:           m.DataDir,
+		ImagesDir:         m.ImagesDir,
+		EvictionHard:      m.eviction,
+		PodPidsLimit:      m.PodMaxPids,
+		StreamingListener: listener,
+		StreamingTLS:      m.Streaming,
+		Version:           kube.Get().GitVersion,
+		RuntimeVersion:    version,
+		RuntimeHandlers:   m.handlers.Names(),
+		NameServer:        m.nameServer(),
+		ResolvConf:        m.ResolvConf,
+		Looked:            m.Looked,
+		Log:               m.Log.With("part", "agent"),
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		_ = guard.Loop(ctx, "network of the pods", func(ctx context.Context) error { m.network.Run(ctx); return nil }) // it has no error
+	})
+	return agent.Run(ctx)
+}
+
+// RunProxy gives Services their addresses until ctx ends. Its rules stay.
+func (m *Member) RunProxy(ctx context.Context) error {
+	client, err := NewClient(m.API)
+	if err != nil {
+		return err
+	}
+	p, err := proxy.New(proxy.Config{
+		Client: client,
+		Services: service.Config{
+			NodeName: m.Name, ClusterCIDRs: []netip.Prefix{m.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{m.ServiceCIDR},
+		},
+		Mode: m.proxyMode,
+		Log:  m.Log.With("part", "proxy"),
+	})
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// NewClient is a client without a rate limit.
+func NewClient(config *rest.Config) (kubernetes.Interface, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("client of the API: %w", err)
+	}
+	return client, nil
+}
+
+func newNetwork(cfg Config) (*network.Network, error) {
+	return network.New(network.Config{
+		Bridge:      "headway0",
+		Owner:       cfg.DataDir,
+		ClusterCIDR: cfg.ClusterCIDR,
+		StateDir:    filepath.Join(cfg.DataDir, "network"),
+
+		NameServer:     cfg.NameServer,
+		NameServerLink: nameServerLink,
+	}, cfg.Log.With("part", "network"))
+}
+
+// ClaimNetwork fails if this machine's pod network is that of another data dir.
+func ClaimNetwork(cfg Config) error {
+	net, err := newNetwork(cfg)
+	if err != nil {
+		return err
+	}
+	return net.Claim()
+}
+
+func runtimeConfig(cfg Config, net *network.Network) containerd.Config {
+	return containerd.Config{
+		Root:              filepath.Join(cfg.DataDir, "runtime"),
+		RunDir:            datadir.RunDir(cfg.DataDir),
+		LogDir:            filepath.Join(cfg.DataDir, "logs"),
+		ContainerdAddress: cfg.Containerd,
+		Handlers:          cfg.handlers,
+		CgroupRoot:        cfg.CgroupRoot,
+		Network:           net,
+		Log:               cfg.Log.With("part", "runtime"),
+	}
+}
+
+// Cleanup removes containers, networks, cgroups and mounts. What another
+// data dir's cluster has of the machine stays: owned says which.
+func Cleanup(ctx context.Context, cfg Config) (owned *network.OwnedError, err error) {
+	cfg.Log = slog.New(slog.DiscardHandler)
+	net, err := newNetwork(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := net.Claim(); err != nil && !errors.As(err, &owned) {
+		return nil, err
+	}
+	machine := runtimeConfig(cfg, net)
+	machine.Shared = owned != nil
+	if err := containerd.Cleanup(ctx, machine); err != nil {
+		return owned, err
+	}
+	return owned, nodes.Cleanup(cfg.DataDir)
+}

@@ -1,0 +1,149 @@
+package member
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"headway.dev/nodes"
+	"headway.dev/nodes/eviction"
+	"headway.dev/nodes/runtime/handler"
+	"headway.dev/proxy"
+)
+
+// Options are the flags about a machine, whose help texts describe them.
+type Options struct {
+	NodeName        string
+	NodeIP          string
+	Containerd      string
+	ImagesDir       string
+	RuntimeHandlers []string
+	CgroupRoot      string
+	EvictionHard    string
+	PodMaxPids      int64
+	ProxyMode       string
+	DNSAddress      string
+	ResolvConf      string
+}
+
+// AddFlags adds the flags, and sets their defaults.
+func (o *Options) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.NodeName, "node-name", "", "name of this node (default: the hostname)")
+	flags.StringVar(&o.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
+	flags.StringVar(&o.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
+	flags.StringSliceVar(&o.RuntimeHandlers, "runtime-handler", nil, "a handler of RuntimeClasses and the runtime of containerd that it is, NAME=RUNTIME, for example kata=io.containerd.kata.v2; its shim is installed beside containerd (repeatable; runc is always there)")
+	flags.StringVar(&o.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
+	flags.StringVar(&o.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
+	flags.StringVar(&o.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk space below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
+	flags.Int64Var(&o.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "most processes and threads in a pod (-1: no limit)")
+	flags.StringVar(&o.ProxyMode, "proxy-mode", string(proxy.ModeIptables), "what the service proxy writes: iptables, or nftables for clusters of thousands of Services")
+	flags.StringVar(&o.DNSAddress, "dns-address", "169.254.53.53", "address at which this node answers its pods' questions for names, of the node's own and nobody else's (none: no cluster DNS)")
+	flags.StringVar(&o.ResolvConf, "resolv-conf", "", "file that names this node's name servers, for all names outside of the cluster and for pods with the dnsPolicy Default (default: /etc/resolv.conf, or systemd-resolved's own if that names only its stub)")
+}
+
+// Config is the checked meaning of the flags, and what the cluster says.
+type Config struct {
+	DataDir    string
+	Name       string
+	IP         netip.Addr
+	Containerd string
+	ImagesDir  string
+	CgroupRoot string
+	PodMaxPids int64
+	// ClusterCIDR and ServiceCIDR are the ranges of the pods' and the Services' addresses.
+	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterDomain is the domain of the names of Services and pods.
+	ClusterDomain string
+	// NameServer is the zero address without a cluster DNS.
+	NameServer netip.Addr
+	// ResolvConf is the file that names this node's name servers.
+	ResolvConf string
+	Log        *slog.Logger
+
+	proxyMode proxy.Mode
+	eviction  eviction.Thresholds
+	handlers  handler.Set
+}
+
+// Config checks the flags, and returns an error that tells what is wrong with them.
+// What is not about them remains to be set.
+func (o *Options) Config(dataDir string) (cfg Config, err error) {
+	cfg = Config{DataDir: dataDir, Containerd: o.Containerd, CgroupRoot: o.CgroupRoot, PodMaxPids: o.PodMaxPids}
+	if cfg.eviction, err = eviction.ParseHard(o.EvictionHard); err != nil {
+		return cfg, fmt.Errorf("--eviction-hard: %w", err)
+	}
+	if cfg.handlers, err = handler.Parse(o.RuntimeHandlers); err != nil {
+		return cfg, fmt.Errorf("--runtime-handler: %w", err)
+	}
+	if o.PodMaxPids == 0 || o.PodMaxPids < -1 {
+		return cfg, fmt.Errorf("--pod-max-pids %d is neither a number of processes nor -1", o.PodMaxPids)
+	}
+	if cfg.proxyMode, err = proxy.ParseMode(o.ProxyMode); err != nil {
+		return cfg, fmt.Errorf("--proxy-mode: %w", err)
+	}
+	if err := o.names(&cfg); err != nil {
+		return cfg, err
+	}
+	if cfg.ImagesDir, err = o.images(dataDir); err != nil {
+		return cfg, err
+	}
+	if cfg.Name, err = o.name(); err != nil {
+		return cfg, err
+	}
+	if o.NodeIP == "" {
+		cfg.IP, err = defaultAddress()
+	} else if cfg.IP, err = netip.ParseAddr(o.NodeIP); err != nil {
+		err = fmt.Errorf("%q is not an address", o.NodeIP)
+	}
+	if err != nil {
+		return cfg, fmt.Errorf("--node-ip: %w", err)
+	}
+	return cfg, nil
+}
+
+func (o *Options) images(dataDir string) (string, error) {
+	if o.ImagesDir == "" {
+		return filepath.Join(dataDir, "images"), nil
+	}
+	if info, err := os.Stat(o.ImagesDir); err != nil {
+		return "", fmt.Errorf("--images-dir: %w", err)
+	} else if !info.IsDir() {
+		return "", fmt.Errorf("--images-dir: %s is not a directory", o.ImagesDir)
+	}
+	return o.ImagesDir, nil
+}
+
+func (o *Options) name() (string, error) {
+	name, from, hint := o.NodeName, "--node-name", ""
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return "", fmt.Errorf("read the hostname: %w; give --node-name", err)
+		}
+		name, from, hint = strings.ToLower(host), "the hostname", "; give --node-name"
+	}
+	// The name is also the value of the label kubernetes.io/hostname.
+	faults := append(validation.IsDNS1123Subdomain(name), validation.IsValidLabelValue(name)...)
+	if len(faults) > 0 {
+		return "", fmt.Errorf("%s %q cannot name a node: %s%s", from, name, faults[0], hint)
+	}
+	return name, nil
+}
+
+// defaultAddress is the address that this machine reaches others from: the
+// source that the routing table chooses. No packet is sent.
+func defaultAddress() (netip.Addr, error) {
+	conn, err := net.Dial("udp4", "192.0.2.1:9") //nolint:noctx // sends nothing, only looks up a route
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find this machine's address: %w; give --node-ip", err)
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
+}

@@ -1,0 +1,38 @@
+// Package nodeconfig is what the server tells nodes of the cluster: a ConfigMap in
+// kube-system that all nodes may read. Servers of one version later only add keys.
+package nodeconfig
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Name is the name of the ConfigMap, in kube-system.
+const Name = "headway-node-config"
+
+// The keys of its data.
+const clusterCIDR, serviceCIDR, clusterDomain = "clusterCIDR", "serviceCIDR", "clusterDomain"
+
+// Config is what nodes are configured by.
+type Config struct {
+	// ClusterCIDR and ServiceCIDR are the ranges of the pods' and the Services' addresses.
+	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterDomain is the domain of the names of Services and pods.
+	ClusterDomain string
+}
+
+// Data is the ConfigMap's.
+func (c Config) Data() map[string]string {
+	return map[string]string{clusterCIDR: c.ClusterCIDR.String(), serviceCIDR: c.ServiceCIDR.String(), clusterDomain: c.ClusterDomain}
+}
+
+// Parse reads the ConfigMap's data. Keys that it does not know are for later versions.
+func Parse(data map[string]string) (c Config, err error) {
+	for key, into := range map[string]*netip.Prefix{clusterCIDR: &c.ClusterCIDR, serviceCIDR: &c.ServiceCIDR} {
+		if *into, err = netip.ParsePrefix(data[key]); err != nil {
+			return Config{}, fmt.Errorf("ConfigMap %s: %s %q is not a range of addresses", Name, key, data[key])
+		}
+	}
+	c.ClusterDomain = data[clusterDomain]
+	return c, nil
+}
