@@ -37,6 +37,9 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 	root.PersistentFlags().StringVar(&opts.Kubeconfig, "kubeconfig", "", "the cluster to talk to (default: <data-dir>/kubeconfig if --data-dir is given, else KUBECONFIG)")
 	root.AddCommand(
 		newUp(opts),
+		newServer(opts),
+		newAgent(opts),
+		newToken(opts),
 		gitops.NewStatus(opts),
 		gitops.NewSync(opts),
 		review.NewPlan(opts),

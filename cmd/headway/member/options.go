@@ -97,12 +97,7 @@ func (o *Options) Config(dataDir string) (cfg Config, err error) {
 	if cfg.Name, err = o.name(); err != nil {
 		return cfg, err
 	}
-	if o.NodeIP == "" {
-		cfg.IP, err = defaultAddress()
-	} else if cfg.IP, err = netip.ParseAddr(o.NodeIP); err != nil {
-		err = fmt.Errorf("%q is not an address", o.NodeIP)
-	}
-	if err != nil {
+	if cfg.IP, err = Address(o.NodeIP); err != nil {
 		return cfg, fmt.Errorf("--node-ip: %w", err)
 	}
 	return cfg, nil
@@ -135,6 +130,18 @@ func (o *Options) name() (string, error) {
 		return "", fmt.Errorf("%s %q cannot name a node: %s%s", from, name, faults[0], hint)
 	}
 	return name, nil
+}
+
+// Address is the one that a flag gives, or the machine's own.
+func Address(flag string) (netip.Addr, error) {
+	if flag == "" {
+		return defaultAddress()
+	}
+	ip, err := netip.ParseAddr(flag)
+	if err != nil {
+		return ip, fmt.Errorf("%q is not an address", flag)
+	}
+	return ip, nil
 }
 
 // defaultAddress is the address that this machine reaches others from: the

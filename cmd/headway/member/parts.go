@@ -3,9 +3,12 @@ package member
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/cmd/headway/up/memory"
 	"headway.dev/manifests/guard"
 )
 
@@ -39,4 +42,23 @@ func RunParts(ctx context.Context, parts ...Part) error {
 		return nil
 	}
 	return err
+}
+
+// lookPeriod is how often it is looked whether the data dir is there.
+const lookPeriod = 2 * time.Second
+
+// Background are the parts that every program has which runs until it is stopped.
+func Background(held datadir.Held) []Part {
+	return []Part{
+		{Name: "watch over the data dir", Run: func(ctx context.Context) error { return held.Keep(ctx, lookPeriod) }, Again: true},
+		{Name: "what gives memory back", Run: memory.Trim, Again: true},
+	}
+}
+
+// Parts are those of a machine.
+func (m *Member) Parts() []Part {
+	return []Part{
+		{Name: "agent", Run: m.RunAgent},
+		{Name: "service proxy", Run: m.RunProxy, Again: true},
+	}
 }

@@ -16,7 +16,6 @@ import (
 
 	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up/datadir"
-	"headway.dev/cmd/headway/up/memory"
 	"headway.dev/cmd/headway/up/progress"
 	"headway.dev/engine"
 	"headway.dev/engine/admission/plugins"
@@ -134,7 +133,9 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 	if err := c.Engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(c.Syncer.Handler())}, c.Syncer); err != nil {
 		return nil, err
 	}
-	if c.node, err = c.member(); err != nil {
+	if cfg.ServerOnly {
+		close(c.Looked) // at nothing: other machines have the pods
+	} else if c.node, err = c.member(); err != nil {
 		return nil, err
 	}
 	return c, c.Engine.WriteKubeconfig(cfg.KubeconfigPath())
@@ -183,21 +184,17 @@ func (c *Cluster) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return member.RunParts(ctx, append(c.serverParts(),
-		member.Part{Name: "agent", Run: c.node.RunAgent},
-		member.Part{Name: "service proxy", Run: c.node.RunProxy, Again: true},
-		member.Part{Name: "watch over the data dir", Run: func(ctx context.Context) error { return held.Keep(ctx, lookPeriod) }, Again: true},
-		member.Part{Name: "what gives memory back", Run: memory.Trim, Again: true},
-	)...)
+	parts := append(c.serverParts(), member.Background(held)...)
+	if c.node != nil {
+		parts = append(parts, c.node.Parts()...)
+	}
+	return member.RunParts(ctx, parts...)
 }
 
 // Running is the cluster as progress sees it.
 func (c *Cluster) Running() progress.Cluster {
 	return progress.Cluster{Answers: c.Engine.Ready(), Address: c.Listener.Addr(), Store: c.Engine.Store(), Looked: c.Looked, Status: c.Syncer.Status}
 }
-
-// lookPeriod is how often it is looked whether the data dir is there.
-const lookPeriod = 2 * time.Second
 
 // member is the cluster's own machine.
 func (c *Cluster) member() (*member.Member, error) {
@@ -239,8 +236,10 @@ func Run(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	defer unlock()
-	if err := member.ClaimNetwork(cfg.Node); err != nil {
-		return err
+	if !cfg.ServerOnly {
+		if err := member.ClaimNetwork(cfg.Node); err != nil {
+			return err
+		}
 	}
 	cluster, err := Open(ctx, cfg, start)
 	if err != nil {
@@ -248,6 +247,10 @@ func Run(ctx context.Context, cfg *Config) error {
 	}
 	if err := cluster.run(ctx); err != nil {
 		return err
+	}
+	if cfg.ServerOnly {
+		cluster.progress.Line("stopped; the nodes keep their pods running, and served")
+		return nil
 	}
 	cluster.progress.Line("stopped; containers keep running, and the next start adopts them")
 	return nil

@@ -3,7 +3,6 @@ package up
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"headway.dev/cmd/headway/member"
@@ -118,7 +116,11 @@ func (o *Options) Config() (*Config, error) {
 		return nil, fmt.Errorf("--branch: %w", err)
 	}
 	cfg.ownExample = cfg.ImagesDir == "" && cfg.Repo == ""
-	if cfg.Node, err = o.Options.Config(cfg.DataDir); err != nil {
+	if o.ServerOnly {
+		if cfg.Node.IP, err = member.Address(o.NodeIP); err != nil {
+			return nil, fmt.Errorf("--advertise-address: %w", err)
+		}
+	} else if cfg.Node, err = o.Options.Config(cfg.DataDir); err != nil {
 		return nil, err
 	}
 	if err := cfg.Node.Join(nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterDomain: o.ClusterDomain}); err != nil {
@@ -130,27 +132,12 @@ func (o *Options) Config() (*Config, error) {
 	if o.Settle < 0 {
 		return nil, fmt.Errorf("--settle %s: must not be negative", o.Settle)
 	}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && !o.ServerOnly {
 		return nil, errors.New("up needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
 	}
-	cfg.Log = NewLog(o.Err, o.Verbose)
+	cfg.Log = member.NewLog(o.Err, o.Verbose)
 	cfg.Node.Log = cfg.Log
 	return cfg, nil
-}
-
-// NewLog is the log of a program that runs until it is stopped.
-func NewLog(out io.Writer, verbose bool) *slog.Logger {
-	// What a person should know is reported as progress; the log repeats it.
-	level := slog.LevelError
-	if verbose {
-		level = slog.LevelDebug
-	}
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
-	// Libraries that log by themselves follow suit, or stay silent: their
-	// lines would stand between those of the progress.
-	slog.SetDefault(log.With("part", "library"))
-	logrus.SetOutput(io.Discard)
-	return log
 }
 
 func parsePrefix(flag, value string) (netip.Prefix, error) {

@@ -21,6 +21,8 @@ import (
 // where it prints.
 type Options struct {
 	member.Options
+	// ServerOnly says that there is no node on this machine.
+	ServerOnly         bool
 	DataDir            string
 	Out, Err           io.Writer
 	Repo, Branch, Path string
@@ -55,14 +57,27 @@ type Options struct {
 	Verbose               bool
 }
 
-// AddFlags adds the flags, and sets their defaults.
+// AddFlags adds the flags of `headway up`, and sets their defaults.
 func (up *Options) AddFlags(flags *pflag.FlagSet) {
+	up.addFlags(flags, "127.0.0.1:6443")
+	up.Options.AddFlags(flags)
+}
+
+// AddServerFlags adds the flags of `headway server`, and sets their defaults.
+func (up *Options) AddServerFlags(flags *pflag.FlagSet) {
+	up.ServerOnly = true
+	up.addFlags(flags, "0.0.0.0:6443")
+	flags.StringVar(&up.NodeIP, "advertise-address", "", "address at which nodes and pods reach this server (default: that of the default route's interface)")
+}
+
+// addFlags adds the flags of the server.
+func (up *Options) addFlags(flags *pflag.FlagSet, listen string) {
 	flags.StringVar(&up.Repo, "repo", "", "URL or path of the Git repository (default: one made in the data directory from the example)")
 	flags.StringVar(&up.Branch, "branch", "main", "branch to follow")
 	flags.StringVar(&up.Path, "path", ".", "directory in the repository to apply")
 	flags.DurationVar(&up.Interval, "interval", time.Minute, "how often a remote repository is fetched")
 	flags.DurationVar(&up.Settle, "settle", verdict.DefaultSettle, "how long a container without a readiness probe must run to count as healthy, unless minReadySeconds or headway.dev/settle is set")
-	flags.StringVar(&up.Listen, "listen", "127.0.0.1:6443", "address and port of the API")
+	flags.StringVar(&up.Listen, "listen", listen, "address and port of the API")
 	flags.StringSliceVar(&up.TLSSANs, "tls-san", nil, "another host name or address that the API's certificate is valid for (repeatable)")
 	flags.StringVar(&up.ClusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.ServiceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
@@ -72,7 +87,6 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.Int64Var(&up.NotReadySeconds, "default-not-ready-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that is not ready")
 	flags.Int64Var(&up.UnreachableSeconds, "default-unreachable-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that cannot be reached")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
-	up.Options.AddFlags(flags)
 	up.Authentication.AddFlags(flags)
 	up.Authorization.AddFlags(flags)
 	flags.StringVar(&up.EncryptionProviderConfig, "encryption-provider-config", "", "file with Kubernetes' EncryptionConfiguration, for what it names (default: Secrets are encrypted with the key in <data-dir>/pki/secrets.key)")

@@ -1,0 +1,152 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/nodes/join"
+)
+
+// apiPort is the API's, where a server's URL names none.
+const apiPort = "6443"
+
+// Agent are the flags of `headway agent`, and where it prints.
+type Agent struct {
+	Options
+	DataDir       string
+	Server, Token string
+	Hashes        []string
+	Verbose       bool
+	Out, Err      io.Writer
+}
+
+// AddFlags adds the flags, and sets their defaults.
+func (a *Agent) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&a.Server, "server", "", "URL of the server's API, for example https://10.0.0.1:6443")
+	flags.StringVar(&a.Token, "token", "", "bootstrap token to join by, as `headway token create` prints it; not needed once the machine has joined")
+	flags.StringSliceVar(&a.Hashes, "ca-hash", nil, "hash of the key of the cluster's authority, sha256:…, as `headway token create` prints it (repeatable)")
+	flags.BoolVarP(&a.Verbose, "verbose", "v", false, "log what the components do to standard error")
+	a.Options.AddFlags(flags)
+}
+
+// serverURL is the URL that a flag means.
+func serverURL(flag string) (string, error) {
+	if flag == "" {
+		return "", errors.New("--server: name the server's API, for example https://10.0.0.1:6443")
+	}
+	if !strings.Contains(flag, "://") {
+		flag = "https://" + flag
+	}
+	u, err := url.Parse(flag)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		return "", fmt.Errorf("--server %q is no URL of an API such as https://10.0.0.1:6443", flag)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), apiPort)
+	}
+	return "https://" + u.Host, nil
+}
+
+// Run joins the cluster, and runs this machine's part of it until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	server, err := serverURL(a.Server)
+	if err != nil {
+		return err
+	}
+	if a.Token != "" && len(a.Hashes) == 0 {
+		return errors.New("--token needs --ca-hash, too: without it anybody could answer in the server's place; `headway token create` prints both")
+	}
+	for _, hash := range a.Hashes {
+		if err := join.CheckHash(hash); err != nil {
+			return fmt.Errorf("--ca-hash: %w", err)
+		}
+	}
+	dir, err := filepath.Abs(a.DataDir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	cfg, err := a.Options.Config(dir)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("agent needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
+	}
+	cfg.Log = NewLog(a.Err, a.Verbose)
+	return a.run(ctx, cfg, server)
+}
+
+func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
+	if err := datadir.CheckNew(cfg.DataDir); err != nil {
+		return err
+	}
+	unlock, err := datadir.Lock(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := ClaimNetwork(cfg); err != nil {
+		return err
+	}
+	a.tell("node %s joins the cluster at %s", cfg.Name, server)
+	node, err := join.Join(ctx, join.Config{
+		Server: server, Token: a.Token, Hashes: a.Hashes, NodeName: cfg.Name,
+		Dir: filepath.Join(cfg.DataDir, "pki"), Log: cfg.Log.With("part", "join"),
+	})
+	if err != nil {
+		return err
+	}
+	settings, err := node.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	cfg.ClusterCIDR, cfg.ServiceCIDR = settings.ClusterCIDR, settings.ServiceCIDR
+	serving, err := node.Serving(net.IP(cfg.IP.AsSlice()))
+	if err != nil {
+		return err
+	}
+	m := &Member{
+		Config: cfg,
+		API:    node.Config(),
+		Streaming: &tls.Config{
+			GetCertificate: serving.Get,
+			ClientAuth:     tls.RequireAndVerifyClientCert,
+			ClientCAs:      node.Authorities(),
+			MinVersion:     tls.VersionTLS12,
+		},
+		Warn:   a.tell,
+		Looked: func() { a.tell("node %s is in the cluster; pods that are bound to it run here", cfg.Name) },
+	}
+	if err := m.Open(); err != nil {
+		return err
+	}
+	held, err := datadir.Hold(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	parts := append(m.Parts(), Background(held)...)
+	parts = append(parts,
+		Part{Name: "renewal of the node's certificate", Run: node.Renew, Again: true},
+		Part{Name: "serving certificate of the node", Run: serving.Run, Again: true},
+	)
+	if err := RunParts(ctx, parts...); err != nil {
+		return err
+	}
+	a.tell("stopped; containers keep running, and the next start adopts them")
+	return nil
+}
+
+func (a *Agent) tell(format string, args ...any) {
+	fmt.Fprintf(a.Out, "headway: "+format+"\n", args...)
+}
