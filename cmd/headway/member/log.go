@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/sirupsen/logrus"
+	"k8s.io/klog/v2"
 )
 
 // NewLog is the log of a program that runs until it is stopped.
@@ -19,5 +20,6 @@ func NewLog(out io.Writer, verbose bool) *slog.Logger {
 	// lines would stand between those of the progress.
 	slog.SetDefault(log.With("part", "library"))
 	logrus.SetOutput(io.Discard)
+	klog.SetSlogLogger(log.With("part", "library"))
 	return log
 }

@@ -19,6 +19,7 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
 	"headway.dev/nodes/network"
+	"headway.dev/nodes/network/peers"
 	"headway.dev/nodes/runtime/containerd"
 	"headway.dev/nodes/runtime/runc"
 	"headway.dev/proxy"
@@ -134,6 +135,17 @@ func (m *Member) RunProxy(ctx context.Context) error {
 	return p.Run(ctx)
 }
 
+// runPeers makes the pods of other nodes reachable until ctx ends. The routes stay.
+func (m *Member) runPeers(ctx context.Context) error {
+	client, err := NewClient(m.API)
+	if err != nil {
+		return err
+	}
+	return peers.New(peers.Config{
+		NodeName: m.Name, IP: m.IP, ClusterCIDR: m.ClusterCIDR, Tunnel: tunnel, Client: client, Log: m.Log.With("part", "network"),
+	}).Run(ctx)
+}
+
 // NewClient is a client without a rate limit.
 func NewClient(config *rest.Config) (kubernetes.Interface, error) {
 	config = rest.CopyConfig(config)
@@ -145,9 +157,12 @@ func NewClient(config *rest.Config) (kubernetes.Interface, error) {
 	return client, nil
 }
 
+// The links that a machine has once.
+const bridge, tunnel = "headway0", "headway.vx"
+
 func newNetwork(cfg Config) (*network.Network, error) {
 	return network.New(network.Config{
-		Bridge:      "headway0",
+		Bridge:      bridge,
 		Owner:       cfg.DataDir,
 		ClusterCIDR: cfg.ClusterCIDR,
 		StateDir:    filepath.Join(cfg.DataDir, "network"),
@@ -194,6 +209,11 @@ func Cleanup(ctx context.Context, cfg Config) (owned *network.OwnedError, err er
 	machine.Shared = owned != nil
 	if err := containerd.Cleanup(ctx, machine); err != nil {
 		return owned, err
+	}
+	if owned == nil {
+		if err := peers.Cleanup(tunnel); err != nil {
+			return owned, err
+		}
 	}
 	return owned, nodes.Cleanup(cfg.DataDir)
 }

@@ -60,5 +60,6 @@ func (m *Member) Parts() []Part {
 	return []Part{
 		{Name: "agent", Run: m.RunAgent},
 		{Name: "service proxy", Run: m.RunProxy, Again: true},
+		{Name: "routes to other nodes", Run: m.runPeers, Again: true},
 	}
 }

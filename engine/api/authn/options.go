@@ -42,7 +42,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	o.flags = flags
 	flags.StringVar(&o.file, "authentication-config", "", "file with Kubernetes' AuthenticationConfiguration: issuers of JSON Web Tokens, and what is anonymous; read again when it changes")
 	flags.BoolVar(&o.anonymous, "anonymous-auth", true, "let in requests that say nothing of their user, as system:anonymous")
-	flags.BoolVar(&o.bootstrap, "enable-bootstrap-token-auth", false, "let in the bearers of the tokens in Secrets of the type bootstrap.kubernetes.io/token in kube-system")
+	flags.BoolVar(&o.bootstrap, "enable-bootstrap-token-auth", true, "let in the bearers of the tokens by which machines join, that is those in Secrets of the type bootstrap.kubernetes.io/token in kube-system")
 	flags.StringVar(&o.oidc.issuer, "oidc-issuer-url", "", "URL of an OpenID Connect issuer whose tokens are users'")
 	flags.StringVar(&o.oidc.client, "oidc-client-id", "", "client ID that the issuer's tokens must be for")
 	flags.StringVar(&o.oidc.ca, "oidc-ca-file", "", "authorities of the issuer's certificate (default: the machine's)")

@@ -1,0 +1,181 @@
+package peers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The tunnel, which all nodes of a cluster have alike.
+const (
+	// network is its VXLAN identifier, port the UDP port that it is registered for.
+	network, port = 4872, 4789
+	// overhead is what it adds to each packet: Ethernet, IPv4, UDP and VXLAN.
+	overhead = 14 + 20 + 8 + 8
+	// origin marks our routes, so that nobody else's are removed.
+	origin = netlink.RouteProtocol(72)
+)
+
+// near reports whether an address is on a link of this machine: no router is between.
+func near(ip netip.Addr) bool {
+	routes, err := netlink.RouteGet(ip.AsSlice())
+	return err == nil && len(routes) > 0 && len(routes[0].Gw) == 0
+}
+
+// apply makes the kernel's routes those that are wanted.
+func (p *Peers) apply(wanted []route) error {
+	var tunnel netlink.Link
+	var errs []error
+	for _, r := range wanted {
+		if r.tunnel && tunnel == nil {
+			var err error
+			if tunnel, err = p.ensureTunnel(); err != nil {
+				return err
+			}
+		}
+	}
+	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: origin}, netlink.RT_FILTER_PROTOCOL)
+	if err != nil {
+		return fmt.Errorf("list the routes to other nodes: %w", err)
+	}
+	keep := map[string]bool{}
+	for _, r := range wanted {
+		keep[r.pods.String()] = true
+		errs = append(errs, ensureRoute(r, tunnel, have))
+	}
+	for _, h := range have {
+		if h.Dst == nil || keep[h.Dst.String()] {
+			continue
+		}
+		if err := netlink.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("remove the route to %s: %w", h.Dst, err))
+		}
+	}
+	if tunnel != nil {
+		errs = append(errs, ensureNeighbours(tunnel, wanted))
+	} else if old, err := netlink.LinkByName(p.cfg.Tunnel); err == nil {
+		errs = append(errs, netlink.LinkDel(old))
+	}
+	return errors.Join(errs...)
+}
+
+// ensureRoute makes one route what it should be, in one step: there is no moment without.
+func ensureRoute(r route, tunnel netlink.Link, have []netlink.Route) error {
+	want := netlink.Route{Dst: ipNet(r.pods), Gw: r.via.AsSlice(), Protocol: origin}
+	if r.tunnel {
+		want.LinkIndex, want.Flags = tunnel.Attrs().Index, int(netlink.FLAG_ONLINK)
+	} else {
+		out, err := netlink.RouteGet(r.via.AsSlice())
+		if err != nil || len(out) == 0 {
+			return fmt.Errorf("find the link to %s: %w", r.via, err)
+		}
+		want.LinkIndex = out[0].LinkIndex
+	}
+	for _, h := range have {
+		if h.Dst != nil && h.Dst.String() == want.Dst.String() && h.Gw.Equal(want.Gw) && h.LinkIndex == want.LinkIndex {
+			return nil
+		}
+	}
+	if err := netlink.RouteReplace(&want); err != nil {
+		return fmt.Errorf("route %s to %s: %w", r.pods, r.via, err)
+	}
+	return nil
+}
+
+// ensureTunnel makes the tunnel's link, or brings the one there is into its state.
+func (p *Peers) ensureTunnel() (netlink.Link, error) {
+	out, err := netlink.RouteGet(net.IPv4(192, 0, 2, 1))
+	if err != nil || len(out) == 0 {
+		return nil, fmt.Errorf("find the link that leads to other nodes: %w", err)
+	}
+	outer, err := netlink.LinkByIndex(out[0].LinkIndex)
+	if err != nil {
+		return nil, fmt.Errorf("find the link that leads to other nodes: %w", err)
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = p.cfg.Tunnel, outer.Attrs().MTU-overhead, mac(p.cfg.IP)
+	want := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: network, SrcAddr: p.cfg.IP.AsSlice(), Port: port, Learning: false, GBP: false}
+	link, err := netlink.LinkByName(p.cfg.Tunnel)
+	if err == nil && !sameTunnel(link, want) {
+		if err := netlink.LinkDel(link); err != nil {
+			return nil, fmt.Errorf("remove the former tunnel: %w", err)
+		}
+		err = netlink.LinkNotFoundError{}
+	}
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		if err := netlink.LinkAdd(want); err != nil {
+			return nil, fmt.Errorf("make the tunnel to other nodes (is the kernel module vxlan there?): %w", err)
+		}
+		link, err = netlink.LinkByName(p.cfg.Tunnel)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the tunnel to other nodes: %w", err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: inner(p.own).AsSlice(), Mask: net.CIDRMask(32, 32)}}
+	if err := netlink.AddrReplace(link, address); err != nil {
+		return nil, fmt.Errorf("give the tunnel its address: %w", err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return nil, fmt.Errorf("set the tunnel up: %w", err)
+	}
+	return link, nil
+}
+
+func sameTunnel(link netlink.Link, want *netlink.Vxlan) bool {
+	have, ok := link.(*netlink.Vxlan)
+	return ok && have.VxlanId == want.VxlanId && have.Port == want.Port && have.SrcAddr.Equal(want.SrcAddr) &&
+		have.MTU == want.MTU && bytes.Equal(have.HardwareAddr, want.HardwareAddr)
+}
+
+// ensureNeighbours tells the tunnel where each peer is, which it does not learn from
+// packets: who sends some cannot lead others astray.
+func ensureNeighbours(tunnel netlink.Link, routes []route) error {
+	index := tunnel.Attrs().Index
+	wanted := map[string]*netlink.Neigh{}
+	for _, r := range routes {
+		if !r.tunnel {
+			continue
+		}
+		at := mac(r.outer)
+		wanted["arp "+r.via.String()] = &netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: r.via.AsSlice(), HardwareAddr: at}
+		wanted["fdb "+at.String()] = &netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, IP: r.outer.AsSlice(), HardwareAddr: at}
+	}
+	var errs []error
+	for what, n := range wanted {
+		if err := netlink.NeighSet(n); err != nil {
+			errs = append(errs, fmt.Errorf("tell the tunnel where %s is: %w", what, err))
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, unix.AF_BRIDGE} {
+		have, err := netlink.NeighList(index, family)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("list the neighbours in the tunnel: %w", err))
+			continue
+		}
+		for _, n := range have {
+			key := "arp " + n.IP.String()
+			if family == unix.AF_BRIDGE {
+				key = "fdb " + n.HardwareAddr.String()
+			}
+			if wanted[key] == nil && n.State&netlink.NUD_PERMANENT != 0 {
+				errs = append(errs, netlink.NeighDel(&n))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// Cleanup removes all routes to other nodes, and the tunnel.
+func Cleanup(tunnel string) error {
+	p := &Peers{cfg: Config{Tunnel: tunnel}}
+	return p.apply(nil)
+}

@@ -1,0 +1,173 @@
+package peers
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
+	"headway.dev/nodes/objects"
+)
+
+// lookPeriod is how often the kernel's routes are looked at: somebody may have removed
+// one, and a node may have come nearer.
+const lookPeriod = 10 * time.Second
+
+// Config says for which node.
+type Config struct {
+	NodeName string
+	// IP is this node's address.
+	IP netip.Addr
+	// ClusterCIDR contains the pods of all nodes.
+	ClusterCIDR netip.Prefix
+	// Tunnel is the name of the tunnel's link, at most 15 characters.
+	Tunnel string
+	Client kubernetes.Interface
+	Log    *slog.Logger
+}
+
+// Peers keeps the routes to the pods of other nodes.
+type Peers struct {
+	cfg  Config
+	wake loop.Flag
+
+	mu    sync.Mutex
+	nodes cache.Store
+	// known says that the API has told once which nodes there are.
+	known bool
+
+	// own is the range of this node's pods; only the loop uses it.
+	own netip.Prefix
+}
+
+// New changes nothing.
+func New(cfg Config) *Peers {
+	return &Peers{cfg: cfg, wake: loop.NewFlag(), nodes: cache.NewStore(cache.MetaNamespaceKeyFunc)}
+}
+
+// Run keeps the routes until ctx ends, and leaves them: pods reach each other while the
+// agent is away.
+func (p *Peers) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		_ = guard.Loop(ctx, "watch the nodes", func(ctx context.Context) error { // it has no error
+			objects.Follow(ctx, p.cfg.Client, p.cfg.Client.CoreV1().Nodes(), "", &corev1.Node{}, store{p}, "peers")
+			return nil
+		})
+	})
+	loop.Follow(ctx, "routes to other nodes", p.wake, loop.Backoff{First: 100 * time.Millisecond, Last: 5 * time.Second, Spread: 0.2}, func(context.Context) (time.Duration, error) {
+		err := p.look()
+		if err != nil {
+			p.cfg.Log.Warn("cannot route to the pods of all other nodes; trying again", "err", err)
+		}
+		return lookPeriod, err
+	})
+	return nil
+}
+
+func (p *Peers) look() error {
+	p.mu.Lock()
+	known, list := p.known, p.nodes.List()
+	p.mu.Unlock()
+	if !known {
+		return nil // the routes of a former run hold
+	}
+	var peers []peer
+	for _, obj := range list {
+		n := obj.(*corev1.Node)
+		found, ok := read(n, p.cfg.ClusterCIDR)
+		switch {
+		case n.Name == p.cfg.NodeName:
+			p.own = found.pods
+		case ok:
+			peers = append(peers, found)
+		}
+	}
+	if !p.own.IsValid() {
+		return nil // it has no pods yet
+	}
+	return p.apply(plan(peers, near))
+}
+
+// store is what the watch of the nodes writes to.
+type store struct{ *Peers }
+
+func (s store) change(write func(cache.Store) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.wake.Set()
+	return write(s.nodes)
+}
+
+// Add implements cache.ReflectorStore.
+func (s store) Add(obj any) error {
+	return s.change(func(c cache.Store) error { return c.Add(slim(obj)) })
+}
+
+// Update implements cache.ReflectorStore. Heartbeats change nothing here.
+func (s store) Update(obj any) error {
+	next := slim(obj)
+	s.mu.Lock()
+	old, ok, err := s.nodes.Get(next)
+	s.mu.Unlock()
+	if n, is := old.(*corev1.Node); err == nil && ok && is && same(n, next) {
+		return nil
+	}
+	return s.Add(obj)
+}
+
+// Delete implements cache.ReflectorStore.
+func (s store) Delete(obj any) error {
+	return s.change(func(c cache.Store) error { return c.Delete(obj) })
+}
+
+// Replace implements cache.ReflectorStore.
+func (s store) Replace(list []any, version string) error {
+	slims := make([]any, len(list))
+	for i, obj := range list {
+		slims[i] = slim(obj)
+	}
+	return s.change(func(c cache.Store) error {
+		s.known = true
+		return c.Replace(slims, version)
+	})
+}
+
+// Resync implements cache.ReflectorStore.
+func (s store) Resync() error { return nil }
+
+// slim is what is used of a Node: a thousand whole ones would be megabytes.
+func slim(obj any) *corev1.Node {
+	n, ok := obj.(*corev1.Node)
+	if !ok {
+		return &corev1.Node{}
+	}
+	next := &corev1.Node{Spec: corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR}}
+	next.Name = n.Name
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			next.Status.Addresses = append(next.Status.Addresses, a)
+		}
+	}
+	return next
+}
+
+func same(a, b *corev1.Node) bool {
+	if a.Spec.PodCIDR != b.Spec.PodCIDR || len(a.Status.Addresses) != len(b.Status.Addresses) {
+		return false
+	}
+	for i := range a.Status.Addresses {
+		if a.Status.Addresses[i] != b.Status.Addresses[i] {
+			return false
+		}
+	}
+	return true
+}
