@@ -15,10 +15,12 @@ import (
 
 // Program is the `headway up` under test.
 type Program struct {
-	node   *Node
-	flags  []string
-	cmd    *exec.Cmd
-	exited chan struct{}
+	node  *Node
+	flags []string
+	// command replaces `headway up` and its flags, if it is not empty.
+	command []string
+	cmd     *exec.Cmd
+	exited  chan struct{}
 	// started is how much had been printed when it was last started.
 	started int
 }
@@ -28,6 +30,9 @@ func (p *Program) AddFlags(flags ...string) { p.flags = append(p.flags, flags...
 
 // upArgs is the command line of the cluster.
 func (p *Program) upArgs() []string {
+	if len(p.command) > 0 {
+		return append(p.command, p.flags...)
+	}
 	return append([]string{
 		"up", "--data-dir", p.node.DataDir, "--images-dir", images, "--node-name", "node-1",
 		"--cgroup-root", p.node.id, "--listen", "127.0.0.1:6443", "--settle", "1s",
