@@ -86,6 +86,14 @@ func (m *Machines) Join(name string, join ...string) *Cluster {
 	return c
 }
 
+// On is the machine of a node.
+func (m *Machines) On(node string) *Cluster {
+	if agent := m.agents[node]; agent != nil {
+		return agent
+	}
+	return m.Cluster
+}
+
 // Machine prepares a machine that does not run anything yet.
 func (m *Machines) Machine(name string) *Cluster {
 	m.tb.Helper()

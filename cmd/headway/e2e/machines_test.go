@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -83,12 +84,12 @@ func TestMachines(t *testing.T) {
 		if err := third.Program.Running(); err != nil {
 			t.Fatal(err)
 		}
-		return reaches(second, "http://"+pods["node-3"].Status.PodIP+":8080/", "on node-3")
+		return reaches(second.HTTP, "http://"+pods["node-3"].Status.PodIP+":8080/", "on node-3")
 	})
 	for _, from := range []*e2e.Cluster{second, third} {
 		for node, p := range pods {
 			from.Eventually(20*time.Second, "pods are reached while the server is away", func() error {
-				return reaches(from, "http://"+p.Status.PodIP+":8080/", "on "+node)
+				return reaches(from.HTTP, "http://"+p.Status.PodIP+":8080/", "on "+node)
 			})
 		}
 	}
@@ -205,23 +206,22 @@ func matrix(t *testing.T, m *e2e.Machines, pods map[string]corev1.Pod) {
 	t.Helper()
 	service := strings.TrimSpace(m.Kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"))
 	for from, p := range pods {
-		ask := func(url string) string {
-			return m.Run("", "kubectl", "exec", p.Name, "--", "wget", "-q", "-T", "3", "-O", "-", url).Stdout
-		}
+		client := m.On(from).Pod(string(p.UID))
 		for to, other := range pods {
 			m.Eventually(30*time.Second, "the pod of "+from+" reaches that of "+to, func() error {
-				if got := ask("http://" + other.Status.PodIP + ":8080/"); strings.TrimSpace(got) != "on "+to {
-					return fmt.Errorf("got %q", got)
-				}
-				return nil
+				return reaches(client, "http://"+other.Status.PodIP+":8080/", "on "+to)
 			})
 		}
 		for _, url := range []string{"http://" + service + "/", "http://" + pods[from].Status.HostIP + ":30080/", "http://" + pods["node-3"].Status.HostIP + ":30080/"} {
 			seen := map[string]bool{}
 			m.Eventually(30*time.Second, url+" leads from "+from+" to the pods of all nodes", func() error {
-				seen[strings.TrimSpace(ask(url))] = true
-				if !seen["on node-1"] || !seen["on node-2"] || !seen["on node-3"] {
-					return fmt.Errorf("so far %v", seen)
+				for to := range pods {
+					seen[to] = seen[to] || reaches(client, url, "on "+to) == nil
+				}
+				for to := range pods {
+					if !seen[to] {
+						return fmt.Errorf("so far %v", seen)
+					}
 				}
 				return nil
 			})
@@ -229,8 +229,8 @@ func matrix(t *testing.T, m *e2e.Machines, pods map[string]corev1.Pod) {
 	}
 }
 
-func reaches(from *e2e.Cluster, url, want string) error {
-	response, err := from.HTTP.Get(url) //nolint:noctx // it has a timeout
+func reaches(from *http.Client, url, want string) error {
+	response, err := from.Get(url) //nolint:noctx // it has a timeout
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -65,6 +66,11 @@ func command(tb testing.TB, name string, args ...string) {
 
 // dial dials from inside the network namespace.
 func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return dialIn(ctx, "/run/netns/"+n.id, network, address)
+}
+
+// dialIn dials from inside a network namespace.
+func dialIn(ctx context.Context, path, network, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -74,31 +80,47 @@ func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, err
 		// The thread is not unlocked, so that it ends with the goroutine
 		// and no other goroutine ever runs in the namespace.
 		runtime.LockOSThread()
-		conn, err := dialLocked(ctx, n.id, network, address)
+		conn, err := dialLocked(ctx, path, network, address)
 		done <- result{conn, err}
 	}()
 	r := <-done
 	return r.conn, r.err
 }
 
-func dialLocked(ctx context.Context, name, network, address string) (net.Conn, error) {
-	ns, err := netns.GetFromName(name)
+// Pod is a client inside the network namespace of a pod of the node.
+func (n *Node) Pod(uid string) *http.Client {
+	n.tb.Helper()
+	data, err := os.ReadFile(filepath.Join(n.DataDir, "network", uid+".json"))
+	var lease struct{ NetNS string }
+	if err == nil {
+		err = json.Unmarshal(data, &lease)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open network namespace %s: %w", name, err)
+		n.tb.Fatalf("the network of pod %s: %v", uid, err)
+	}
+	return client(func(ctx context.Context, network, address string) (net.Conn, error) { return dialIn(ctx, lease.NetNS, network, address) })
+}
+
+func dialLocked(ctx context.Context, path, network, address string) (net.Conn, error) {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	defer ns.Close()
 	if err := netns.Set(ns); err != nil {
-		return nil, fmt.Errorf("enter network namespace %s: %w", name, err)
+		return nil, fmt.Errorf("enter network namespace %s: %w", path, err)
 	}
 	return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
 }
 
 // http is a client inside the network namespace that opens a connection for
 // each request, as the requests of many clients do.
-func (n *Node) http() *http.Client {
+func (n *Node) http() *http.Client { return client(n.dial) }
+
+func client(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Timeout:   10 * time.Second,
-		Transport: &http.Transport{DialContext: n.dial, DisableKeepAlives: true},
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
 	}
 }
 
