@@ -45,7 +45,7 @@ var owners = map[string][]string{
 // room belongs to it, unless it has a table of its own. Tests may reach into
 // every room of their top folder.
 var rooms = map[string][]string{
-	"manifests":       {"guard", "egress", "loop", "model", "yaml"},
+	"manifests":       {"guard", "egress", "loop", "nodeconfig", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "honour", "custom", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "why", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
@@ -84,14 +84,14 @@ var rooms = map[string][]string{
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
-		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "status", "pull", "eviction",
+		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/dns":      {"records", "settings", "forward", "resolv", "."},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"service", "kernel", "iptables", "nftables", "health", "."},
-	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},
-	"cmd/headway/up": {"datadir", "memory", "progress", ".", "uptest"},
+	"cmd/headway":    {"headwaytest", "report", "cli", "datadir", "memory", "gitops", "review", "member", "up", "cluster", ".", "crash", "e2e"},
+	"cmd/headway/up": {"progress", ".", "uptest"},
 }
 
 // checkRooms reports an import by a file of the folder dir that goes against a

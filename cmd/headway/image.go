@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/cmd/headway/report"
-	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/nodes/runtime/containerd"
 )
 

@@ -6,9 +6,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/cluster"
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/cmd/headway/gitops"
 	"headway.dev/cmd/headway/review"
-	"headway.dev/cmd/headway/up/datadir"
 )
 
 func newRoot(in io.Reader, out, errOut io.Writer) *cobra.Command {
@@ -36,10 +37,10 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 	root.PersistentFlags().StringVar(&opts.DataDir, "data-dir", datadir.Default, "where the cluster keeps its state")
 	root.PersistentFlags().StringVar(&opts.Kubeconfig, "kubeconfig", "", "the cluster to talk to (default: <data-dir>/kubeconfig if --data-dir is given, else KUBECONFIG)")
 	root.AddCommand(
-		newUp(opts),
-		newServer(opts),
-		newAgent(opts),
-		newToken(opts),
+		cluster.NewUp(opts),
+		cluster.NewServer(opts),
+		cluster.NewAgent(opts),
+		cluster.NewToken(opts),
 		gitops.NewStatus(opts),
 		gitops.NewSync(opts),
 		review.NewPlan(opts),
@@ -57,7 +58,7 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 		newKubeconfig(opts),
 		newSecrets(opts),
 		newHollow(opts),
-		newCleanup(opts),
+		cluster.NewCleanup(opts),
 		newVersion(opts),
 		newMan(opts),
 		newExampleWeb(),

@@ -98,7 +98,9 @@ func (n *Node) Pod(uid string) *http.Client {
 	if err != nil {
 		n.tb.Fatalf("the network of pod %s: %v", uid, err)
 	}
-	return client(func(ctx context.Context, network, address string) (net.Conn, error) { return dialIn(ctx, lease.NetNS, network, address) })
+	return client(func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dialIn(ctx, lease.NetNS, network, address)
+	})
 }
 
 func dialLocked(ctx context.Context, path, network, address string) (net.Conn, error) {

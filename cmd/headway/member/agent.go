@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/nodes/join"
 )
 

@@ -15,11 +15,11 @@ import (
 	"k8s.io/client-go/rest"
 	kube "k8s.io/component-base/version"
 
-	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
 	"headway.dev/nodes/network"
-	"headway.dev/nodes/network/peers"
+	"headway.dev/nodes/peers"
 	"headway.dev/nodes/runtime/containerd"
 	"headway.dev/nodes/runtime/runc"
 	"headway.dev/proxy"

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"headway.dev/cmd/headway/up/datadir"
-	"headway.dev/cmd/headway/up/memory"
+	"headway.dev/cmd/headway/datadir"
+	"headway.dev/cmd/headway/memory"
 	"headway.dev/manifests/guard"
 )
 

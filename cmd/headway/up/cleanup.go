@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/cmd/headway/member"
-	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/proxy"
 )
 

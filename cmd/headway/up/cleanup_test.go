@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/examples"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/write"

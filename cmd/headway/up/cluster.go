@@ -14,8 +14,8 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/cmd/headway/member"
-	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/cmd/headway/up/progress"
 	"headway.dev/engine"
 	"headway.dev/engine/admission/plugins"

@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/cmd/headway/up/datadir"
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/engine"
 	"headway.dev/examples"
 	"headway.dev/manifests/model/change"

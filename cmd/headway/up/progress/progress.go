@@ -23,8 +23,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubectl/pkg/util/podutils"
 
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/cmd/headway/report"
-	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"

@@ -11,9 +11,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
 
+	"headway.dev/cmd/headway/datadir"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/up"
-	"headway.dev/cmd/headway/up/datadir"
 )
 
 // Server is what `headway up -v` runs, but for what needs a node: in the

@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"context"
@@ -28,7 +28,8 @@ import (
 // tokenLife is how long a token is valid by default, as kubeadm's.
 const tokenLife = 24 * time.Hour
 
-func newToken(opts *cli.Options) *cobra.Command {
+// NewToken makes the command token.
+func NewToken(opts *cli.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Make, list and delete the tokens that machines join by",

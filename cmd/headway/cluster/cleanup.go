@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"github.com/spf13/cobra"
@@ -7,7 +7,8 @@ import (
 	"headway.dev/cmd/headway/up"
 )
 
-func newCleanup(opts *cli.Options) *cobra.Command {
+// NewCleanup makes the command cleanup.
+func NewCleanup(opts *cli.Options) *cobra.Command {
 	var what up.Cleanup
 	cmd := &cobra.Command{
 		Use:   "cleanup",

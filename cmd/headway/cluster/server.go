@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"github.com/spf13/cobra"
@@ -7,7 +7,8 @@ import (
 	"headway.dev/cmd/headway/up"
 )
 
-func newServer(opts *cli.Options) *cobra.Command {
+// NewServer makes the command server.
+func NewServer(opts *cli.Options) *cobra.Command {
 	var flags up.Options
 	cmd := &cobra.Command{
 		Use:   "server",

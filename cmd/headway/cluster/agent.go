@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"github.com/spf13/cobra"
@@ -7,7 +7,8 @@ import (
 	"headway.dev/cmd/headway/member"
 )
 
-func newAgent(opts *cli.Options) *cobra.Command {
+// NewAgent makes the command agent.
+func NewAgent(opts *cli.Options) *cobra.Command {
 	var agent member.Agent
 	cmd := &cobra.Command{
 		Use:   "agent --server URL --token TOKEN --ca-hash HASH",
