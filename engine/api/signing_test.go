@@ -19,6 +19,8 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
@@ -27,6 +29,7 @@ import (
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/pki"
+	"headway.dev/engine/rbac"
 )
 
 // wish is a request for a certificate, and the key that it is for.
@@ -77,26 +80,33 @@ func decided(t *testing.T, client kubernetes.Interface, name string, is func(*ce
 
 func issued(r *certificatesv1.CertificateSigningRequest) bool { return len(r.Status.Certificate) > 0 }
 
-// Who may ask for certificates gets them from who may approve them, in their own
-// name, and nobody becomes an administrator or another node by one.
-func TestSigningRequests(t *testing.T) {
-	s := apitest.Start(t)
-	admin := kubernetes.NewForConfigOrDie(s.Config)
+// runCertificates runs the controllers of certificates until the test ends.
+func runCertificates(t *testing.T, s *apitest.Server) {
+	t.Helper()
 	manager, err := controllers.New(controllers.Config{
 		Store: s.Store, Authority: s.PKI, Review: s.API.Review, Enabled: []string{"csrapproving", "csrsigning", "csrcleaner"}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- manager.Run(ctx) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
-	}()
+	})
+}
+
+// Who may ask for certificates gets them from who may approve them, in their own
+// name, and nobody becomes an administrator or another node by one.
+func TestSigningRequests(t *testing.T) {
+	s := apitest.Start(t)
+	admin := kubernetes.NewForConfigOrDie(s.Config)
+	ctx := t.Context()
+	runCertificates(t, s)
 
 	ada := s.KubeconfigFor(t, "ada", "devs")
 	const clientUsages = "client auth, digital signature"
@@ -203,5 +213,77 @@ func TestSigningRequests(t *testing.T) {
 	}
 	if _, err := cert.Verify(x509.VerifyOptions{Roots: s.PKI.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A node's server gets a certificate for addresses that are the node's alone, and who has
+// a token to join by gets none of a node that has joined.
+func TestCertificatesOfNodes(t *testing.T) {
+	s := apitest.Start(t)
+	ctx := t.Context()
+	admin := kubernetes.NewForConfigOrDie(s.Config)
+	runCertificates(t, s)
+	for name, address := range map[string]string{"n1": "192.0.2.1", "n2": "192.0.2.2"} {
+		made, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
+		if _, err := admin.CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	try := func(user string, groups []string, name, signer, node string, usage certificatesv1.KeyUsage, addresses ...net.IP) error {
+		t.Helper()
+		subject := pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}}
+		_, err := kubernetes.NewForConfigOrDie(s.API.InProcess(user, groups...)).CertificatesV1().CertificateSigningRequests().Create(ctx, &certificatesv1.CertificateSigningRequest{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       certificatesv1.CertificateSigningRequestSpec{SignerName: signer, Request: wishFor(t, subject, addresses...).request, Usages: []certificatesv1.KeyUsage{usage, "digital signature"}},
+		}, metav1.CreateOptions{})
+		return err
+	}
+	ask := func(user string, groups []string, name, signer, node string, usage certificatesv1.KeyUsage, addresses ...net.IP) {
+		t.Helper()
+		if err := try(user, groups, name, signer, node, usage, addresses...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const serving, client = certificatesv1.KubeletServingSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName
+	nodes, joining := []string{"system:nodes"}, []string{"system:bootstrappers", rbac.Joining}
+	ask("system:node:n1", nodes, "another", serving, "n1", "server auth", net.IPv4(192, 0, 2, 2))
+	ask("system:node:n1", nodes, "unknown", serving, "n1", "server auth", net.IPv4(192, 0, 2, 1), net.IPv4(192, 0, 2, 9))
+	ask("system:node:n1", nodes, "own", serving, "n1", "server auth", net.IPv4(192, 0, 2, 1))
+	ask("system:bootstrap:abcdef", joining, "joins", client, "n3", "client auth")
+	ask("system:bootstrap:abcdef", joining, "steals", client, "n1", "client auth")
+	if err := try("system:bootstrap:abcdef", []string{"system:bootstrappers"}, "other-token", client, "n4", "client auth"); !apierrors.IsForbidden(err) {
+		t.Errorf("a token for something else asks for a node's certificate: %v", err)
+	}
+
+	r := decided(t, admin, "own", issued)
+	if c := r.Status.Conditions[0]; c.Reason != "AutoApproved" || c.Message != "Auto approving self kubelet server certificate after SubjectAccessReview." {
+		t.Errorf("approved for %s: %s", c.Reason, c.Message)
+	}
+	decided(t, admin, "joins", issued)
+	r = decided(t, admin, "steals", func(r *certificatesv1.CertificateSigningRequest) bool { return len(r.Status.Conditions) > 0 })
+	if c := r.Status.Conditions[0]; c.Type != certificatesv1.CertificateDenied || c.Reason != "NodeExists" || len(r.Status.Certificate) > 0 {
+		t.Errorf("who asks for another's name: %s, %s: %s", c.Type, c.Reason, c.Message)
+	}
+	// A node that takes another's address gets nothing by it.
+	n1, err := admin.CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n1.Status.Addresses = append(n1.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "192.0.2.2"})
+	if _, err := admin.CoreV1().Nodes().UpdateStatus(ctx, n1, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ask("system:node:n1", nodes, "later", serving, "n1", "server auth", net.IPv4(192, 0, 2, 2))
+	ask("system:node:n1", nodes, "own-again", serving, "n1", "server auth", net.IPv4(192, 0, 2, 1))
+	decided(t, admin, "own-again", issued)
+	for _, name := range []string{"another", "unknown", "later"} {
+		r, err := admin.CertificatesV1().CertificateSigningRequests().Get(ctx, name, metav1.GetOptions{})
+		if err != nil || len(r.Status.Conditions) > 0 || len(r.Status.Certificate) > 0 {
+			t.Errorf("%s: %v, %+v; want it left to people", name, err, r.Status.Conditions)
+		}
 	}
 }
