@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,10 +84,8 @@ func Discover(ctx context.Context, server, token string, hashes []string) (caPEM
 	if err != nil {
 		return nil, err
 	}
-	for _, want := range hashes {
-		if want == hash {
-			return caPEM, proven(ctx, server, caPEM, content)
-		}
+	if slices.Contains(hashes, hash) {
+		return caPEM, proven(ctx, server, caPEM, content)
 	}
 	return nil, fmt.Errorf("the server's authority has the hash %s, which is not the given one: it is another cluster, or somebody answers in the server's place", hash)
 }

@@ -76,7 +76,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
-	cfg, err := a.Options.Config(dir)
+	cfg, err := a.Config(dir)
 	if err != nil {
 		return err
 	}

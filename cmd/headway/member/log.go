@@ -5,7 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/sirupsen/logrus"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // what Kubernetes' libraries log with
 )
 
 // NewLog is the log of a program that runs until it is stopped.
