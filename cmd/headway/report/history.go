@@ -34,6 +34,9 @@ func PrintLog(out io.Writer, entries []wire.LogEntry, now time.Time) error {
 	return Table(out, header, rows)
 }
 
+// maxReason is how much of a reason stands in a table, in characters.
+const maxReason = 200
+
 func logRow(e wire.LogEntry, now time.Time) []string {
 	sha, author, subject := "-", "-", "-"
 	if e.Commit != nil {
@@ -49,8 +52,9 @@ func logRow(e wire.LogEntry, now time.Time) []string {
 	if e.Type == wire.EntryApplied {
 		result = cmp.Or(string(e.Verdict), "in progress")
 	}
-	// Why it failed or was refused, on one line of the table.
+	// Why it failed or was refused, on one line of the table; -o json has all.
 	reason, _, _ := strings.Cut(e.Reason, "\n")
+	reason = cutRight(reason, maxReason)
 	if e.Verdict == wire.VerdictHealthy {
 		reason = ""
 	}

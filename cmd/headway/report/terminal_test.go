@@ -43,3 +43,11 @@ func TestScreen(t *testing.T) {
 		t.Errorf("screen(%q) = %q", painted, got)
 	}
 }
+
+// A reason of kilobytes does not push the rest of a table out of sight.
+func TestReasonsOfLog(t *testing.T) {
+	row := logRow(wire.LogEntry{Entry: wire.Entry{Reason: "failed: " + strings.Repeat("ä", 5000)}}, time.Now())
+	if got := []rune(row[len(row)-1]); len(got) != maxReason || !strings.HasPrefix(string(got), "failed: ä") || got[maxReason-1] != '…' {
+		t.Errorf("%d characters: %s", len(got), string(got))
+	}
+}
