@@ -88,6 +88,8 @@ type Config struct {
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	// ClusterDomain is the domain of the names of Services and pods, which nodes serve.
 	ClusterDomain string
+	// Example says that the cluster runs the example repository.
+	Example bool
 	// Controllers selects controllers as kube-controller-manager's flag does.
 	Controllers []string
 	// NodeGrace is for how long a node may be silent; 0 is the default.
@@ -389,7 +391,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		ServiceIP:   e.checks.KubernetesIP(),
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
-		Join:        bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterDomain: e.cfg.ClusterDomain}},
+		Join:        bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterDomain: e.cfg.ClusterDomain, Example: e.cfg.Example}},
 
 		FrontProxyCA: e.proxy.CACert,
 

@@ -5,13 +5,14 @@ package nodeconfig
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 )
 
 // Name is the name of the ConfigMap, in kube-system.
 const Name = "headway-node-config"
 
 // The keys of its data.
-const clusterCIDR, serviceCIDR, clusterDomain = "clusterCIDR", "serviceCIDR", "clusterDomain"
+const clusterCIDR, serviceCIDR, clusterDomain, example = "clusterCIDR", "serviceCIDR", "clusterDomain", "example"
 
 // Config is what nodes are configured by.
 type Config struct {
@@ -19,11 +20,14 @@ type Config struct {
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	// ClusterDomain is the domain of the names of Services and pods.
 	ClusterDomain string
+	// Example says that the cluster runs the example repository, whose image is in the
+	// program and in no registry.
+	Example bool
 }
 
 // Data is the ConfigMap's.
 func (c Config) Data() map[string]string {
-	return map[string]string{clusterCIDR: c.ClusterCIDR.String(), serviceCIDR: c.ServiceCIDR.String(), clusterDomain: c.ClusterDomain}
+	return map[string]string{clusterCIDR: c.ClusterCIDR.String(), serviceCIDR: c.ServiceCIDR.String(), clusterDomain: c.ClusterDomain, example: strconv.FormatBool(c.Example)}
 }
 
 // Parse reads the ConfigMap's data. Keys that it does not know are for later versions.
@@ -33,6 +37,6 @@ func Parse(data map[string]string) (c Config, err error) {
 			return Config{}, fmt.Errorf("ConfigMap %s: %s %q is not a range of addresses", Name, key, data[key])
 		}
 	}
-	c.ClusterDomain = data[clusterDomain]
+	c.ClusterDomain, c.Example = data[clusterDomain], data[example] == "true"
 	return c, nil
 }

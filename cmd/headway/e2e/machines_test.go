@@ -69,6 +69,10 @@ func TestMachines(t *testing.T) {
 	m.Clone.Write("everywhere.yaml", everywhere)
 	m.Deployed(m.Clone.Push("a pod on each node"))
 	pods := podsByNode(t, m, "app=web", 3)
+	service := strings.TrimSpace(m.Kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"))
+	for node, p := range pods {
+		resolves(t, m, node, p, service)
+	}
 	matrix(t, m, pods)
 
 	for node, p := range pods {
@@ -93,6 +97,7 @@ func TestMachines(t *testing.T) {
 			})
 		}
 	}
+	resolves(t, m, "node-2", pods["node-2"], service)
 	m.Up()
 	m.Ready(2*time.Minute, corev1.ConditionTrue, "node-1", "node-2", "node-3")
 	for node, p := range podsByNode(t, m, "app=web", 3) {
@@ -227,6 +232,19 @@ func matrix(t *testing.T, m *e2e.Machines, pods map[string]corev1.Pod) {
 			})
 		}
 	}
+}
+
+// resolves waits until a pod gets the Service's address for its name.
+func resolves(t *testing.T, m *e2e.Machines, node string, p corev1.Pod, want string) {
+	t.Helper()
+	resolver := m.On(node).PodResolver(string(p.UID))
+	m.Eventually(30*time.Second, "the name of the Service is known on "+node, func() error {
+		got, err := resolver.LookupHost(t.Context(), "web.default.svc.cluster.local.")
+		if err != nil || len(got) != 1 || got[0] != want {
+			return fmt.Errorf("%v, %w; want %s", got, err, want)
+		}
+		return nil
+	})
 }
 
 func reaches(from *http.Client, url, want string) error {

@@ -90,6 +90,25 @@ func dialIn(ctx context.Context, path, network, address string) (net.Conn, error
 // Pod is a client inside the network namespace of a pod of the node.
 func (n *Node) Pod(uid string) *http.Client {
 	n.tb.Helper()
+	return client(n.dialPod(uid))
+}
+
+// PodResolver asks the cluster's name server from inside the network namespace of a pod
+// of the node.
+func (n *Node) PodResolver(uid string) *net.Resolver {
+	n.tb.Helper()
+	dial := n.dialPod(uid)
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dial(ctx, network, nameServer)
+	}}
+}
+
+// nameServer is where a node answers by default.
+const nameServer = "169.254.53.53:53"
+
+// dialPod dials from inside the network namespace of a pod of the node.
+func (n *Node) dialPod(uid string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	n.tb.Helper()
 	data, err := os.ReadFile(filepath.Join(n.DataDir, "network", uid+".json"))
 	var lease struct{ NetNS string }
 	if err == nil {
@@ -98,9 +117,9 @@ func (n *Node) Pod(uid string) *http.Client {
 	if err != nil {
 		n.tb.Fatalf("the network of pod %s: %v", uid, err)
 	}
-	return client(func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		return dialIn(ctx, lease.NetNS, network, address)
-	})
+	}
 }
 
 func dialLocked(ctx context.Context, path, network, address string) (net.Conn, error) {

@@ -111,7 +111,9 @@ func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
 	if err != nil {
 		return err
 	}
-	cfg.ClusterCIDR, cfg.ServiceCIDR = settings.ClusterCIDR, settings.ServiceCIDR
+	if err := cfg.Join(settings); err != nil {
+		return err
+	}
 	serving, err := node.Serving(net.IP(cfg.IP.AsSlice()))
 	if err != nil {
 		return err

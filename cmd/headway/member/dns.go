@@ -58,6 +58,7 @@ func CheckDomain(domain string) error {
 // Join completes the configuration by what the cluster says.
 func (cfg *Config) Join(cluster nodeconfig.Config) error {
 	cfg.ClusterCIDR, cfg.ServiceCIDR, cfg.ClusterDomain = cluster.ClusterCIDR, cluster.ServiceCIDR, cluster.ClusterDomain
+	cfg.example = cluster.Example && !cfg.ownImages
 	for what, taken := range map[string]netip.Prefix{"pods": cfg.ClusterCIDR, "Services": cfg.ServiceCIDR} {
 		if taken.Contains(cfg.NameServer) {
 			return fmt.Errorf("--dns-address %s is in %s, the range of the %s: choose one that nothing else has", cfg.NameServer, taken, what)

@@ -36,8 +36,6 @@ type Member struct {
 	Streaming *tls.Config
 	// Warn tells the person who started the program something.
 	Warn func(format string, args ...any)
-	// Prepare is called with the machine's runtime before there are pods; nil: nothing.
-	Prepare func(ctx context.Context, machine *containerd.Runtime)
 	// Looked is called once, when the API knows what the agent found; nil: nothing.
 	Looked func()
 
@@ -60,8 +58,8 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 	if warning := runc.Warning(ctx); warning != "" {
 		m.Warn("warning: %s", warning)
 	}
-	if m.Prepare != nil {
-		m.Prepare(ctx, machine)
+	if m.example {
+		m.loadExample(ctx, machine)
 	}
 	client, err := NewClient(m.API)
 	if err != nil {

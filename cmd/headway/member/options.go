@@ -67,6 +67,10 @@ type Config struct {
 	ResolvConf string
 	Log        *slog.Logger
 
+	// example says that the cluster runs the example repository, and nobody brings an
+	// image of its program.
+	example   bool
+	ownImages bool // are in ImagesDir
 	proxyMode proxy.Mode
 	eviction  eviction.Thresholds
 	handlers  handler.Set
@@ -75,7 +79,7 @@ type Config struct {
 // Config checks the flags, and returns an error that tells what is wrong with them.
 // What is not about them remains to be set.
 func (o *Options) Config(dataDir string) (cfg Config, err error) {
-	cfg = Config{DataDir: dataDir, Containerd: o.Containerd, CgroupRoot: o.CgroupRoot, PodMaxPids: o.PodMaxPids}
+	cfg = Config{DataDir: dataDir, Containerd: o.Containerd, CgroupRoot: o.CgroupRoot, PodMaxPids: o.PodMaxPids, ownImages: o.ImagesDir != ""}
 	if cfg.eviction, err = eviction.ParseHard(o.EvictionHard); err != nil {
 		return cfg, fmt.Errorf("--eviction-hard: %w", err)
 	}

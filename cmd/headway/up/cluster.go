@@ -22,7 +22,6 @@ import (
 	"headway.dev/engine/event"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/nodes/runtime/containerd"
 	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )
@@ -79,6 +78,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		ClusterCIDR:    cfg.ClusterCIDR,
 		ServiceCIDR:    cfg.ServiceCIDR,
 		ClusterDomain:  cfg.ClusterDomain,
+		Example:        cfg.Repo == "",
 		Controllers:    cfg.Controllers,
 		NodeGrace:      cfg.NodeGrace,
 		TokenAuthFile:  cfg.TokenAuthFile,
@@ -218,9 +218,6 @@ func (c *Cluster) member() (*member.Member, error) {
 		},
 		Warn:   c.progress.Line,
 		Looked: func() { close(c.Looked) },
-	}
-	if c.cfg.ownExample {
-		m.Prepare = func(ctx context.Context, machine *containerd.Runtime) { c.loadExample(ctx, machine) }
 	}
 	return m, m.Open()
 }

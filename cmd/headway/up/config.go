@@ -35,8 +35,6 @@ type Config struct {
 	// Local are additional repositories that are opened in place, by the
 	// NAMESPACE/NAME of their GitRepository.
 	Local map[string]string
-	// ownExample says that nobody brings an image of the example's program.
-	ownExample bool
 }
 
 // Config checks the flags, and returns an error that tells what is wrong with
@@ -115,7 +113,6 @@ func (o *Options) Config() (*Config, error) {
 	if err := git.CheckBranch(cfg.Branch); err != nil {
 		return nil, fmt.Errorf("--branch: %w", err)
 	}
-	cfg.ownExample = cfg.ImagesDir == "" && cfg.Repo == ""
 	if o.ServerOnly {
 		if cfg.Node.IP, err = member.Address(o.NodeIP); err != nil {
 			return nil, fmt.Errorf("--advertise-address: %w", err)
@@ -123,7 +120,7 @@ func (o *Options) Config() (*Config, error) {
 	} else if cfg.Node, err = o.Options.Config(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	if err := cfg.Node.Join(nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterDomain: o.ClusterDomain}); err != nil {
+	if err := cfg.Node.Join(nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterDomain: o.ClusterDomain, Example: cfg.Repo == ""}); err != nil {
 		return nil, err
 	}
 	if o.Interval < time.Second {

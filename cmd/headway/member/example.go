@@ -1,4 +1,4 @@
-package up
+package member
 
 import (
 	"archive/tar"
@@ -36,7 +36,7 @@ type imageStore interface {
 
 // loadExample gives the example's image to the node, once. The cluster does
 // without it if need be: its pods say what they lack.
-func (c *Cluster) loadExample(ctx context.Context, images imageStore) {
+func (m *Member) loadExample(ctx context.Context, images imageStore) {
 	if _, there, err := images.Image(ctx, exampleImage); there && err == nil {
 		return
 	}
@@ -55,7 +55,7 @@ func (c *Cluster) loadExample(ctx context.Context, images imageStore) {
 	}
 	_ = reader.CloseWithError(err) // ends the writer, also when nothing was read
 	if err = errors.Join(err, <-written); err != nil && ctx.Err() == nil {
-		c.progress.Fault("the image of the example cannot be loaded: %v", err)
+		m.Warn("warning: the image of the example cannot be loaded: %v", err)
 	}
 }
 
