@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,12 +32,12 @@ func near(ip netip.Addr) bool {
 func (p *Peers) apply(wanted []route) error {
 	var tunnel netlink.Link
 	var errs []error
-	for _, r := range wanted {
-		if r.tunnel && tunnel == nil {
-			var err error
-			if tunnel, err = p.ensureTunnel(); err != nil {
-				return err
-			}
+	if slices.ContainsFunc(wanted, func(r route) bool { return r.tunnel }) {
+		var err error
+		if tunnel, err = p.ensureTunnel(); err != nil {
+			errs = append(errs, err)
+			// Those on the same link need none.
+			wanted = slices.DeleteFunc(slices.Clone(wanted), func(r route) bool { return r.tunnel })
 		}
 	}
 	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: origin}, netlink.RT_FILTER_PROTOCOL)
@@ -89,16 +90,12 @@ func ensureRoute(r route, tunnel netlink.Link, have []netlink.Route) error {
 
 // ensureTunnel makes the tunnel's link, or brings the one there is into its state.
 func (p *Peers) ensureTunnel() (netlink.Link, error) {
-	out, err := netlink.RouteGet(net.IPv4(192, 0, 2, 1))
-	if err != nil || len(out) == 0 {
-		return nil, fmt.Errorf("find the link that leads to other nodes: %w", err)
-	}
-	outer, err := netlink.LinkByIndex(out[0].LinkIndex)
+	mtu, err := mtuOf(p.cfg.IP)
 	if err != nil {
-		return nil, fmt.Errorf("find the link that leads to other nodes: %w", err)
+		return nil, err
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = p.cfg.Tunnel, outer.Attrs().MTU-overhead, mac(p.cfg.IP)
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = p.cfg.Tunnel, mtu-overhead, mac(p.cfg.IP)
 	want := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: network, SrcAddr: p.cfg.IP.AsSlice(), Port: port, Learning: false, GBP: false}
 	link, err := netlink.LinkByName(p.cfg.Tunnel)
 	if err == nil && !sameTunnel(link, want) {
@@ -124,6 +121,25 @@ func (p *Peers) ensureTunnel() (netlink.Link, error) {
 		return nil, fmt.Errorf("set the tunnel up: %w", err)
 	}
 	return link, nil
+}
+
+// mtuOf is the MTU of the link that has an address of this node.
+func mtuOf(ip netip.Addr) (int, error) {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return 0, fmt.Errorf("find the link of the node's address %s: %w", ip, err)
+	}
+	for _, a := range addrs {
+		if !a.IP.Equal(ip.AsSlice()) {
+			continue
+		}
+		link, err := netlink.LinkByIndex(a.LinkIndex)
+		if err != nil {
+			return 0, fmt.Errorf("find the link of the node's address %s: %w", ip, err)
+		}
+		return link.Attrs().MTU, nil
+	}
+	return 0, fmt.Errorf("no link has the node's address %s: give the right one with --node-ip", ip)
 }
 
 func sameTunnel(link netlink.Link, want *netlink.Vxlan) bool {

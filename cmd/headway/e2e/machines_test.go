@@ -28,7 +28,7 @@ spec:
       - name: main
         image: "headway.dev/test/busybox:1"
         env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
-        command: [sh, -c, "mkdir /www; echo on $NODE > /www/index.html; echo serving on $NODE; exec httpd -f -p 8080 -h /www"]
+        command: [sh, -c, "mkdir /www; echo on $NODE > /www/index.html; echo serving on $NODE; head -c 2000000 /dev/zero > /www/large; exec httpd -f -p 8080 -h /www"]
         readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}
 ---
 apiVersion: v1
@@ -205,6 +205,9 @@ func podsByNode(t *testing.T, m *e2e.Machines, selector string, want int) map[st
 	return found
 }
 
+// large is what no packet holds.
+var large = strings.Repeat("\x00", 2_000_000)
+
 // matrix asks from each pod for each pod, for the Service by its address, and for its
 // node port on each node: the Service leads to all.
 func matrix(t *testing.T, m *e2e.Machines, pods map[string]corev1.Pod) {
@@ -215,6 +218,9 @@ func matrix(t *testing.T, m *e2e.Machines, pods map[string]corev1.Pod) {
 		for to, other := range pods {
 			m.Eventually(30*time.Second, "the pod of "+from+" reaches that of "+to, func() error {
 				return reaches(client, "http://"+other.Status.PodIP+":8080/", "on "+to)
+			})
+			m.Eventually(30*time.Second, "packets of full size come from "+to+" to "+from, func() error {
+				return reaches(client, "http://"+other.Status.PodIP+":8080/large", large)
 			})
 		}
 		for _, url := range []string{"http://" + service + "/", "http://" + pods[from].Status.HostIP + ":30080/", "http://" + pods["node-3"].Status.HostIP + ":30080/"} {
@@ -255,7 +261,7 @@ func reaches(from *http.Client, url, want string) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && strings.TrimSpace(string(body)) != want {
-		err = fmt.Errorf("%s: %q", url, body)
+		err = fmt.Errorf("%s: %d bytes: %.100q", url, len(body), body)
 	}
 	return err
 }
