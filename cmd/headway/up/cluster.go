@@ -193,7 +193,16 @@ func (c *Cluster) run(ctx context.Context) error {
 
 // Running is the cluster as progress sees it.
 func (c *Cluster) Running() progress.Cluster {
-	return progress.Cluster{Answers: c.Engine.Ready(), Address: c.Listener.Addr(), Store: c.Engine.Store(), Looked: c.Looked, Status: c.Syncer.Status}
+	return progress.Cluster{Answers: c.Engine.Ready(), Address: c.address(), Store: c.Engine.Store(), Looked: c.Looked, Status: c.Syncer.Status}
+}
+
+// address is where people reach the API, also if it listens at all addresses.
+func (c *Cluster) address() net.Addr {
+	at := *c.Listener.Addr().(*net.TCPAddr)
+	if at.IP.IsUnspecified() {
+		at.IP = c.cfg.Node.IP.AsSlice()
+	}
+	return &at
 }
 
 // member is the cluster's own machine.
