@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ import (
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	"k8s.io/cluster-bootstrap/token/jws"
 	"k8s.io/cluster-bootstrap/util/tokens"
+
+	"headway.dev/nodes/wait"
 )
 
 // hashPrefix names how an authority is hashed, as for kubeadm.
@@ -29,14 +32,32 @@ const hashPrefix = "sha256:"
 const askTimeout = 30 * time.Second
 
 // Hash is the hash of an authority that a machine which joins is given: of its public
-// key, as kubeadm's --discovery-token-ca-cert-hash.
+// key, as kubeadm's --discovery-token-ca-cert-hash. Of several it is the first one's.
 func Hash(caPEM []byte) (string, error) {
 	certs, err := cert.ParseCertsPEM(caPEM)
 	if err != nil {
 		return "", fmt.Errorf("the cluster's authority: %w", err)
 	}
-	sum := sha256.Sum256(certs[0].RawSubjectPublicKeyInfo)
-	return hashPrefix + hex.EncodeToString(sum[:]), nil
+	return hashOf(certs[0]), nil
+}
+
+func hashOf(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return hashPrefix + hex.EncodeToString(sum[:])
+}
+
+// trusted are the authorities among some that have one of the hashes. All others are
+// left out: who is in between could have added one.
+func trusted(caPEM []byte, hashes []string) ([]byte, error) {
+	certs, err := cert.ParseCertsPEM(caPEM)
+	if err != nil {
+		return nil, fmt.Errorf("the cluster's authority: %w", err)
+	}
+	kept := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return !slices.Contains(hashes, hashOf(c)) })
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("the server's authority has the hash %s, which is not the given one: it is another cluster, or somebody answers in the server's place", hashOf(certs[0]))
+	}
+	return cert.EncodeCertificates(kept...)
 }
 
 // CheckHash reports what is wrong with the form of a hash.
@@ -47,6 +68,24 @@ func CheckHash(hash string) error {
 		return fmt.Errorf("%q is no hash of an authority: copy all of sha256:… from `headway token create`", hash)
 	}
 	return nil
+}
+
+// errAgain is an error that may be over in a moment.
+type errAgain struct{ error }
+
+func (e errAgain) Unwrap() error { return e.error }
+
+// patience is for how long a discovery is tried again.
+const patience = 10 * time.Second
+
+// discover is Discover, and tries for a while what may be over in a moment.
+func discover(ctx context.Context, cfg Config) ([]byte, error) {
+	for began := time.Now(); ; {
+		caPEM, err := Discover(ctx, cfg.Server, cfg.Token, cfg.Hashes)
+		if _, again := errors.AsType[errAgain](err); !again || time.Since(began) > patience || !wait.Sleep(ctx, time.Second) {
+			return caPEM, err
+		}
+	}
 }
 
 // Discover asks the server at a URL for the cluster's authority, and believes it if the
@@ -69,7 +108,8 @@ func Discover(ctx context.Context, server, token string, hashes []string) (caPEM
 	case content == "":
 		return nil, fmt.Errorf("the server at %s does not tell its authority: is it a Headway server?", server)
 	case signature == "":
-		return nil, errors.New("the server does not know this token: it has expired, or was deleted; make one with `headway token create`")
+		// It signs a moment after a token is made.
+		return nil, errAgain{errors.New("the server does not know this token: it has expired, or was deleted; make one with `headway token create`")}
 	case !jws.DetachedTokenIsValid(signature, content, id, secret):
 		return nil, errors.New("the token's second half is not the one that the server knows: copy all of it from `headway token create`, or somebody answers in the server's place")
 	}
@@ -80,14 +120,10 @@ func Discover(ctx context.Context, server, token string, hashes []string) (caPEM
 	for _, cluster := range config.Clusters {
 		caPEM = cluster.CertificateAuthorityData
 	}
-	hash, err := Hash(caPEM)
-	if err != nil {
+	if caPEM, err = trusted(caPEM, hashes); err != nil {
 		return nil, err
 	}
-	if slices.Contains(hashes, hash) {
-		return caPEM, proven(ctx, server, caPEM, content)
-	}
-	return nil, fmt.Errorf("the server's authority has the hash %s, which is not the given one: it is another cluster, or somebody answers in the server's place", hash)
+	return caPEM, proven(ctx, server, caPEM, content)
 }
 
 // proven asks again, and believes only the authority this time: who had answered in
@@ -98,7 +134,7 @@ func proven(ctx context.Context, server string, caPEM []byte, content string) er
 		return err
 	}
 	if !bytes.Equal([]byte(info.Data[bootstrapapi.KubeConfigKey]), []byte(content)) {
-		return errors.New("the server told two different things of the cluster: try again")
+		return errAgain{errors.New("the server told two different things of the cluster: try again")}
 	}
 	return nil
 }
@@ -110,7 +146,7 @@ func clusterInfo(ctx context.Context, config *rest.Config) (*corev1.ConfigMap, e
 	}
 	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, bootstrapapi.ConfigMapClusterInfo, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("ask the server at %s for the cluster's authority: %w", config.Host, err)
+		return nil, errAgain{fmt.Errorf("ask the server at %s for the cluster's authority: %w", config.Host, err)}
 	}
 	return info, nil
 }

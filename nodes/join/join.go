@@ -12,9 +12,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
@@ -73,13 +76,13 @@ func Join(ctx context.Context, cfg Config) (*Node, error) {
 	case err != nil && !errors.As(err, &missing):
 		return nil, fmt.Errorf("read the node's certificate: %w", err)
 	case err == nil && len(n.caPEM) > 0 && time.Now().Before(current.Leaf.NotAfter):
-		return n, n.isOurs(current.Leaf)
+		return n, errors.Join(n.isOurs(current.Leaf), n.isGiven())
 	case cfg.Token == "" && err == nil:
 		return nil, fmt.Errorf("the node's certificate has expired on %s: give --token and --ca-hash to join again", current.Leaf.NotAfter.Format(time.DateOnly))
 	case cfg.Token == "":
 		return nil, errors.New("this machine has not joined yet: give --token and --ca-hash, as `headway token create` prints them")
 	}
-	if n.caPEM, err = Discover(ctx, cfg.Server, cfg.Token, cfg.Hashes); err != nil {
+	if n.caPEM, err = discover(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(cfg.Dir, authorityFile), n.caPEM, 0o600); err != nil {
@@ -94,6 +97,17 @@ func (n *Node) isOurs(leaf *x509.Certificate) error {
 	if leaf.Subject.CommonName != n.subject().CommonName {
 		return fmt.Errorf("%s holds the certificate of %s, and this node is to be %s: give --node-name as before, or a data directory of its own",
 			n.cfg.Dir, leaf.Subject.CommonName, n.subject().CommonName)
+	}
+	return nil
+}
+
+// isGiven refuses a machine of another cluster than the hashes are of.
+func (n *Node) isGiven() error {
+	if len(n.cfg.Hashes) == 0 {
+		return nil
+	}
+	if _, err := trusted(n.caPEM, n.cfg.Hashes); err != nil {
+		return fmt.Errorf("%s is that of a node of another cluster, or of this one before it got a new authority: remove it (headway cleanup), and join again", n.cfg.Dir)
 	}
 	return nil
 }
@@ -131,13 +145,27 @@ func (n *Node) identify(ctx context.Context) error {
 	}
 	signed, err := csr.WaitForCertificate(ctx, client, name, uid)
 	if err != nil {
-		// Refused with this key: the next start asks anew.
-		return errors.Join(fmt.Errorf("get the node's certificate: %w", err), os.Remove(unfinished))
+		err = fmt.Errorf("get the node's certificate: %w", err)
+		if refused(ctx, client, name) {
+			err = errors.Join(err, os.Remove(unfinished)) // the next start asks anew
+		}
+		return err
 	}
 	if _, err := n.client.Update(signed, key); err != nil {
 		return fmt.Errorf("keep the node's certificate: %w", err)
 	}
 	return os.Remove(unfinished)
+}
+
+// refused reports whether a request was denied, or is not there any more.
+func refused(ctx context.Context, client kubernetes.Interface, name string) bool {
+	r, err := client.CertificatesV1().CertificateSigningRequests().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	return slices.ContainsFunc(r.Status.Conditions, func(c certificatesv1.CertificateSigningRequestCondition) bool {
+		return c.Type == certificatesv1.CertificateDenied || c.Type == certificatesv1.CertificateFailed
+	})
 }
 
 // config is how the API is reached.

@@ -23,21 +23,23 @@ const (
 )
 
 // near reports whether an address is on a link of this machine: no router is between.
-func near(ip netip.Addr) bool {
+func near(ip netip.Addr) (bool, error) {
 	routes, err := netlink.RouteGet(ip.AsSlice())
-	return err == nil && len(routes) > 0 && len(routes[0].Gw) == 0
+	if err != nil || len(routes) == 0 {
+		return false, errors.Join(err, fmt.Errorf("there is no route to %s", ip))
+	}
+	return len(routes[0].Gw) == 0, nil
 }
 
 // apply makes the kernel's routes those that are wanted.
 func (p *Peers) apply(wanted []route) error {
 	var tunnel netlink.Link
 	var errs []error
-	if slices.ContainsFunc(wanted, func(r route) bool { return r.tunnel }) {
+	tunnelled := slices.ContainsFunc(wanted, func(r route) bool { return r.tunnel })
+	if tunnelled {
 		var err error
 		if tunnel, err = p.ensureTunnel(); err != nil {
 			errs = append(errs, err)
-			// Those on the same link need none.
-			wanted = slices.DeleteFunc(slices.Clone(wanted), func(r route) bool { return r.tunnel })
 		}
 	}
 	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: origin}, netlink.RT_FILTER_PROTOCOL)
@@ -47,6 +49,9 @@ func (p *Peers) apply(wanted []route) error {
 	keep := map[string]bool{}
 	for _, r := range wanted {
 		keep[r.pods.String()] = true
+		if r.tunnel && tunnel == nil {
+			continue // what is there may work
+		}
 		errs = append(errs, ensureRoute(r, tunnel, have))
 	}
 	for _, h := range have {
@@ -59,7 +64,7 @@ func (p *Peers) apply(wanted []route) error {
 	}
 	if tunnel != nil {
 		errs = append(errs, ensureNeighbours(tunnel, wanted))
-	} else if old, err := netlink.LinkByName(p.cfg.Tunnel); err == nil {
+	} else if old, err := netlink.LinkByName(p.cfg.Tunnel); err == nil && !tunnelled {
 		errs = append(errs, netlink.LinkDel(old))
 	}
 	return errors.Join(errs...)
@@ -113,14 +118,31 @@ func (p *Peers) ensureTunnel() (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the tunnel to other nodes: %w", err)
 	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: inner(p.own).AsSlice(), Mask: net.CIDRMask(32, 32)}}
-	if err := netlink.AddrReplace(link, address); err != nil {
+	if err := setAddress(link, inner(p.own)); err != nil {
 		return nil, fmt.Errorf("give the tunnel its address: %w", err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return nil, fmt.Errorf("set the tunnel up: %w", err)
 	}
 	return link, nil
+}
+
+// setAddress gives a link an address, and takes others away: one of a former range may be
+// another node's now.
+func setAddress(link netlink.Link, ip netip.Addr) error {
+	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, a := range have {
+		if a.IP.Equal(ip.AsSlice()) {
+			continue
+		}
+		if err := netlink.AddrDel(link, &a); err != nil {
+			return err
+		}
+	}
+	return netlink.AddrReplace(link, &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(32, 32)}})
 }
 
 // mtuOf is the MTU of the link that has an address of this node.

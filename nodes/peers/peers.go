@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -81,20 +82,29 @@ func (p *Peers) look() error {
 		return nil // the routes of a former run hold
 	}
 	var peers []peer
+	var unusable string
 	for _, obj := range list {
 		n := obj.(*corev1.Node)
 		found, ok := read(n, p.cfg.ClusterCIDR)
 		switch {
 		case n.Name == p.cfg.NodeName:
-			p.own = found.pods
+			p.own, unusable = found.pods, n.Spec.PodCIDR
 		case ok:
 			peers = append(peers, found)
 		}
 	}
-	if !p.own.IsValid() {
+	switch {
+	case p.own.IsValid():
+	case unusable != "":
+		return fmt.Errorf("the range %s of this node's pods, or its address, is none of the cluster's %s: were the server's ranges changed?", unusable, p.cfg.ClusterCIDR)
+	default:
 		return nil // it has no pods yet
 	}
-	return p.apply(plan(peers, near))
+	routes, err := plan(peers, p.own, near)
+	if err != nil {
+		return err
+	}
+	return p.apply(routes)
 }
 
 // store is what the watch of the nodes writes to.
@@ -151,7 +161,7 @@ func slim(obj any) *corev1.Node {
 		return &corev1.Node{}
 	}
 	next := &corev1.Node{Spec: corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR}}
-	next.Name = n.Name
+	next.Name, next.CreationTimestamp = n.Name, n.CreationTimestamp
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP {
 			next.Status.Addresses = append(next.Status.Addresses, a)

@@ -1,9 +1,12 @@
 package peers
 
 import (
+	"cmp"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -14,6 +17,8 @@ type peer struct {
 	// ip is its address, pods the range of its pods'.
 	ip   netip.Addr
 	pods netip.Prefix
+	// since is when its Node was made.
+	since time.Time
 }
 
 // mac is the link-layer address that a node has in the tunnel: a local one, with its
@@ -39,7 +44,7 @@ func read(n *corev1.Node, cluster netip.Prefix) (peer, bool) {
 			continue
 		}
 		if ip, err := netip.ParseAddr(a.Address); err == nil && ip.Is4() {
-			return peer{n.Name, ip, pods.Masked()}, true
+			return peer{n.Name, ip, pods.Masked(), n.CreationTimestamp.Time}, true
 		}
 	}
 	return peer{}, false
@@ -55,27 +60,25 @@ type route struct {
 	outer  netip.Addr
 }
 
-// plan decides on the routes to peers. near tells whether a peer is on a link of this
-// node. Of two nodes with the same range, which the server never hands out, the first by
-// name has it.
-func plan(peers []peer, near func(netip.Addr) bool) []route {
+// plan decides on the routes to peers, for a node whose own pods have a range. near tells
+// whether a peer is on a link of this node. Of nodes whose ranges overlap, which the server
+// never hands out, the oldest has it, and this node before all.
+func plan(peers []peer, own netip.Prefix, near func(netip.Addr) (bool, error)) (routes []route, err error) {
 	peers = slices.Clone(peers)
-	slices.SortFunc(peers, func(a, b peer) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
-	var routes []route
+	slices.SortFunc(peers, func(a, b peer) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.name, b.name)) })
 	for _, p := range peers {
-		if slices.ContainsFunc(routes, func(r route) bool { return r.pods.Overlaps(p.pods) }) {
+		if p.pods.Overlaps(own) || slices.ContainsFunc(routes, func(r route) bool { return r.pods.Overlaps(p.pods) }) {
 			continue
 		}
-		if near(p.ip) {
+		isNear, err := near(p.ip)
+		switch {
+		case err != nil: // what there is stays until it is known
+			return nil, fmt.Errorf("find the way to node %s: %w", p.name, err)
+		case isNear:
 			routes = append(routes, route{pods: p.pods, via: p.ip})
-		} else {
+		default:
 			routes = append(routes, route{pods: p.pods, via: inner(p.pods), tunnel: true, outer: p.ip})
 		}
 	}
-	return routes
+	return routes, nil
 }

@@ -1,8 +1,10 @@
 package peers
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -28,20 +30,31 @@ func TestRead(t *testing.T) {
 		n := &corev1.Node{Spec: corev1.NodeSpec{PodCIDR: c.cidr}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: c.kind, Address: c.address}}}}
 		n.Name = "node-3"
 		got, ok := read(n, cluster)
-		if ok != c.want || ok && got != (peer{"node-3", netip.MustParseAddr("192.0.2.3"), netip.MustParsePrefix("10.42.3.0/24")}) {
+		if ok != c.want || ok && got != (peer{"node-3", netip.MustParseAddr("192.0.2.3"), netip.MustParsePrefix("10.42.3.0/24"), time.Time{}}) {
 			t.Errorf("%s: %v %t, want %t", name, got, ok, c.want)
 		}
 	}
 }
 
-// Peers on the same link are reached there, others through the tunnel, and of two with one
-// range the first by name has it.
+// Peers on the same link are reached there, others through the tunnel; of those with one
+// range the oldest has it, and nobody has that of the node itself.
 func TestPlan(t *testing.T) {
-	p := func(name, ip, pods string) peer {
-		return peer{name, netip.MustParseAddr(ip), netip.MustParsePrefix(pods)}
+	p := func(name, ip, pods string, since int64) peer {
+		return peer{name, netip.MustParseAddr(ip), netip.MustParsePrefix(pods), time.Unix(since, 0)}
 	}
-	near := func(ip netip.Addr) bool { return netip.MustParsePrefix("192.0.2.0/24").Contains(ip) }
-	got := plan([]peer{p("c", "192.0.2.3", "10.42.2.0/24"), p("b", "198.51.100.2", "10.42.1.0/24"), p("a", "192.0.2.1", "10.42.0.0/24"), p("d", "192.0.2.4", "10.42.2.0/24")}, near)
+	link := netip.MustParsePrefix("192.0.2.0/24")
+	near := func(ip netip.Addr) (bool, error) { return link.Contains(ip), nil }
+	own := netip.MustParsePrefix("10.42.9.0/24")
+	got, err := plan([]peer{
+		p("d", "192.0.2.4", "10.42.2.0/24", 4), p("c", "192.0.2.3", "10.42.2.0/24", 1), p("b", "198.51.100.2", "10.42.1.0/24", 2), p("a", "192.0.2.1", "10.42.0.0/24", 3),
+		p("all", "192.0.2.6", "10.42.0.0/16", 5), p("thief", "192.0.2.5", "10.42.9.0/24", 0), p("part", "192.0.2.7", "10.42.1.128/25", 9),
+	}, own, near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan([]peer{p("a", "192.0.2.1", "10.42.0.0/24", 0)}, own, func(netip.Addr) (bool, error) { return false, errors.New("no route") }); err == nil {
+		t.Error("a peer to which there is no way is far")
+	}
 	var text []string
 	for _, r := range got {
 		line := r.pods.String() + " via " + r.via.String()
@@ -50,7 +63,7 @@ func TestPlan(t *testing.T) {
 		}
 		text = append(text, line)
 	}
-	want := []string{"10.42.0.0/24 via 192.0.2.1", "10.42.1.0/24 via 10.42.1.0 in the tunnel to 198.51.100.2", "10.42.2.0/24 via 192.0.2.3"}
+	want := []string{"10.42.2.0/24 via 192.0.2.3", "10.42.1.0/24 via 10.42.1.0 in the tunnel to 198.51.100.2", "10.42.0.0/24 via 192.0.2.1"}
 	if d := cmp.Diff(want, text); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"headway.dev/cmd/headway/datadir"
+	"headway.dev/engine"
 	"headway.dev/nodes/join"
 )
 
@@ -96,6 +97,11 @@ func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
 		return err
 	}
 	defer unlock()
+	for _, file := range []string{engine.StoreFile, filepath.Join("pki", "ca.key")} {
+		if !datadir.Missing(filepath.Join(cfg.DataDir, file)) {
+			return fmt.Errorf("%s holds a cluster of its own (%s): remove it with `headway cleanup`, or give --data-dir a directory for this node", cfg.DataDir, file)
+		}
+	}
 	if err := ClaimNetwork(cfg); err != nil {
 		return err
 	}

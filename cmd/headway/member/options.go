@@ -142,8 +142,8 @@ func Address(flag string) (netip.Addr, error) {
 		return defaultAddress()
 	}
 	ip, err := netip.ParseAddr(flag)
-	if err != nil {
-		return ip, fmt.Errorf("%q is not an address", flag)
+	if err != nil || !ip.Is4() {
+		return ip, fmt.Errorf("%q is not an IPv4 address", flag)
 	}
 	return ip, nil
 }

@@ -74,7 +74,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		NewStore:       cfg.NewStore,
 		Egress:         cfg.gitLimits.Egress,
 		Listener:       c.Listener,
-		Address:        netip.AddrPortFrom(cfg.Node.IP, port),
+		Address:        netip.AddrPortFrom(c.reached(), port),
 		ClusterCIDR:    cfg.ClusterCIDR,
 		ServiceCIDR:    cfg.ServiceCIDR,
 		ClusterDomain:  cfg.ClusterDomain,
@@ -194,6 +194,16 @@ func (c *Cluster) run(ctx context.Context) error {
 // Running is the cluster as progress sees it.
 func (c *Cluster) Running() progress.Cluster {
 	return progress.Cluster{Answers: c.Engine.Ready(), Address: c.address(), Store: c.Engine.Store(), Looked: c.Looked, Status: c.Syncer.Status}
+}
+
+// reached is the address at which nodes and pods reach the API: the one at which it
+// listens, unless that is all or this machine's loopback.
+func (c *Cluster) reached() netip.Addr {
+	ip := c.Listener.Addr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	if ip.IsUnspecified() || ip.IsLoopback() {
+		return c.cfg.Node.IP
+	}
+	return ip
 }
 
 // address is where people reach the API, also if it listens at all addresses.

@@ -92,6 +92,10 @@ func (n Node) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.
 	if !ok || !a.IsResourceRequest() {
 		return authorizer.DecisionNoOpinion, "", nil
 	}
+	if node == "" {
+		// Pods that are bound to no node are not its own.
+		return authorizer.DecisionNoOpinion, fmt.Sprintf("unknown node for user %q", a.GetUser().GetName()), nil
+	}
 	resource := a.GetResource()
 	if sub := a.GetSubresource(); sub != "" {
 		resource += "/" + sub

@@ -3,6 +3,7 @@ package restrict
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -198,6 +199,7 @@ func (n node) itself() error {
 		if labels := forbiddenLabels(next.Labels, nil); len(labels) > 0 {
 			return n.refuse("node %q is not allowed to set the following labels: %s", n.name, strings.Join(labels, ", "))
 		}
+		return n.ranges(next, &corev1.Node{})
 	case admission.Update:
 		old, ok := n.GetOldObject().(*corev1.Node)
 		if !ok {
@@ -211,6 +213,34 @@ func (n node) itself() error {
 		}
 		if !equality.Semantic.DeepEqual(next.OwnerReferences, old.OwnerReferences) {
 			return n.refuse("node %q is not allowed to modify ownerReferences", n.name)
+		}
+		return n.ranges(next, old)
+	}
+	return nil
+}
+
+// nodeBits is the size of the ranges that nodes get.
+const nodeBits = 24
+
+// ranges lets a node whose Node was deleted say which range its pods have, and nothing
+// else: other nodes route there, and it could have the pods of another, or of all.
+// Kubernetes' kubelets do not say it.
+func (n node) ranges(next, old *corev1.Node) error {
+	if next.Spec.PodCIDR == old.Spec.PodCIDR && slices.Equal(next.Spec.PodCIDRs, old.Spec.PodCIDRs) {
+		return nil
+	}
+	mine, err := netip.ParsePrefix(next.Spec.PodCIDR)
+	if old.Spec.PodCIDR != "" || err != nil || mine.Bits() != nodeBits || mine != mine.Masked() || !slices.Equal(next.Spec.PodCIDRs, []string{next.Spec.PodCIDR}) {
+		return n.refuse("node %q is not allowed to choose its podCIDR", n.name)
+	}
+	nodes, _ := n.reader.List(schema.GroupKind{Kind: "Node"}, "")
+	for _, obj := range nodes {
+		other, ok := obj.(*corev1.Node)
+		if !ok || other.Name == n.name {
+			continue
+		}
+		if theirs, err := netip.ParsePrefix(other.Spec.PodCIDR); err == nil && theirs.Overlaps(mine) {
+			return n.refuse("node %q is not allowed to have the podCIDR %s: that of node %q overlaps it", n.name, mine, other.Name)
 		}
 	}
 	return nil

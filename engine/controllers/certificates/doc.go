@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/object"
@@ -46,8 +47,9 @@ func forClient(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) err
 		return errors.New("IP subjectAltNames are not allowed")
 	case len(r.URIs) > 0:
 		return errURI
-	case !strings.HasPrefix(r.Subject.CommonName, nodePrefix):
-		return errCommonName
+	}
+	if err := nodeName(r.Subject.CommonName); err != nil {
+		return err
 	}
 	return exactly(usages, certificatesv1.UsageClientAuth)
 }
@@ -68,8 +70,18 @@ func forServer(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) err
 	if err := exactly(usages, certificatesv1.UsageServerAuth); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(r.Subject.CommonName, nodePrefix) {
+	return nodeName(r.Subject.CommonName)
+}
+
+// nodeName reports why a common name is not that of a node; nil if it is. Kubernetes looks
+// at the prefix alone.
+func nodeName(commonName string) error {
+	name, ok := strings.CutPrefix(commonName, nodePrefix)
+	if !ok {
 		return errCommonName
+	}
+	if why := apivalidation.NameIsDNSSubdomain(name, false); len(why) > 0 {
+		return fmt.Errorf("subject common name does not name a node: %s", why[0])
 	}
 	return nil
 }

@@ -180,6 +180,9 @@ func validateNodeStatus(n, _ *corev1.Node) field.ErrorList {
 
 func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
 	var errs field.ErrorList
+	if old.Spec.PodCIDR != "" && n.Spec.PodCIDR != old.Spec.PodCIDR {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("podCIDR"), "node updates may not change podCIDR except from \"\" to valid"))
+	}
 	for i, cidr := range old.Spec.PodCIDRs {
 		if len(n.Spec.PodCIDRs) == len(old.Spec.PodCIDRs) && n.Spec.PodCIDRs[i] == cidr {
 			continue
