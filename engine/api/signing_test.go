@@ -255,6 +255,8 @@ func TestCertificatesOfNodes(t *testing.T) {
 	ask("system:node:n1", nodes, "own", serving, "n1", "server auth", net.IPv4(192, 0, 2, 1))
 	ask("system:bootstrap:abcdef", joining, "joins", client, "n3", "client auth")
 	ask("system:bootstrap:abcdef", joining, "steals", client, "n1", "client auth")
+	ask("system:bootstrap:abcdef", joining, "the-api", client, "kubernetes.default.svc", "client auth")
+	ask("system:bootstrap:abcdef", joining, "nobody", client, "", "client auth")
 	if err := try("system:bootstrap:abcdef", []string{"system:bootstrappers"}, "other-token", client, "n4", "client auth"); !apierrors.IsForbidden(err) {
 		t.Errorf("a token for something else asks for a node's certificate: %v", err)
 	}
@@ -264,6 +266,17 @@ func TestCertificatesOfNodes(t *testing.T) {
 		t.Errorf("approved for %s: %s", c.Reason, c.Message)
 	}
 	decided(t, admin, "joins", issued)
+	// The name is taken with the certificate, before the machine has told anything.
+	if _, err := admin.CoreV1().Nodes().Get(ctx, "n3", metav1.GetOptions{}); err != nil {
+		t.Errorf("the node that joins: %v", err)
+	}
+	ask("system:bootstrap:ghijkl", joining, "joins-too", client, "n3", "client auth")
+	for _, name := range []string{"joins-too", "the-api"} {
+		r = decided(t, admin, name, func(r *certificatesv1.CertificateSigningRequest) bool { return len(r.Status.Conditions) > 0 })
+		if c := r.Status.Conditions[0]; c.Type != certificatesv1.CertificateDenied || len(r.Status.Certificate) > 0 {
+			t.Errorf("%s: %s, %s: %s", name, c.Type, c.Reason, c.Message)
+		}
+	}
 	r = decided(t, admin, "steals", func(r *certificatesv1.CertificateSigningRequest) bool { return len(r.Status.Conditions) > 0 })
 	if c := r.Status.Conditions[0]; c.Type != certificatesv1.CertificateDenied || c.Reason != "NodeExists" || len(r.Status.Certificate) > 0 {
 		t.Errorf("who asks for another's name: %s, %s: %s", c.Type, c.Reason, c.Message)
@@ -277,10 +290,20 @@ func TestCertificatesOfNodes(t *testing.T) {
 	if _, err := admin.CoreV1().Nodes().UpdateStatus(ctx, n1, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// Nor one by which it could be the API.
+	n1, err = admin.CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n1.Status.Addresses = append(n1.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "127.0.0.1"})
+	if _, err := admin.CoreV1().Nodes().UpdateStatus(ctx, n1, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ask("system:node:n1", nodes, "api-address", serving, "n1", "server auth", net.IPv4(127, 0, 0, 1))
 	ask("system:node:n1", nodes, "later", serving, "n1", "server auth", net.IPv4(192, 0, 2, 2))
 	ask("system:node:n1", nodes, "own-again", serving, "n1", "server auth", net.IPv4(192, 0, 2, 1))
 	decided(t, admin, "own-again", issued)
-	for _, name := range []string{"another", "unknown", "later"} {
+	for _, name := range []string{"another", "unknown", "later", "api-address", "nobody"} {
 		r, err := admin.CertificatesV1().CertificateSigningRequests().Get(ctx, name, metav1.GetOptions{})
 		if err != nil || len(r.Status.Conditions) > 0 || len(r.Status.Certificate) > 0 {
 			t.Errorf("%s: %v, %+v; want it left to people", name, err, r.Status.Conditions)

@@ -138,6 +138,10 @@ func New(cfg Config) (*Controllers, error) {
 		return c.env.As(cfg.As, change.Account(metav1.NamespaceSystem, account))
 	}
 	manager := c.env.As(cfg.As, change.User{Name: "system:kube-controller-manager", Groups: []string{"system:authenticated"}})
+	serves := func(string) bool { return false }
+	if cfg.Authority != nil {
+		serves = cfg.Authority.Serves
+	}
 	all := []control.Controller{
 		bootstrap.New(manager, bootstrap.Options{
 			APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP,
@@ -173,7 +177,7 @@ func New(cfg Config) (*Controllers, error) {
 		// Nobody is asked whether an event may expire.
 		eventttl.New(c.env, cfg.EventTTL),
 		aggregation.New(as("clusterrole-aggregation-controller")),
-		certificates.NewApprover(as("certificate-controller"), cfg.Review),
+		certificates.NewApprover(as("certificate-controller"), cfg.Review, serves),
 		certificates.NewSigner(as("certificate-controller"), cfg.Authority),
 		certificates.NewCleaner(as("certificate-controller")),
 		migration.New(as("storage-version-migrator-controller"), cfg.Convert),

@@ -11,6 +11,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
@@ -37,7 +38,12 @@ type Review func(ctx context.Context, spec authorizationv1.SubjectAccessReviewSp
 //
 // Beyond Kubernetes, nobody but a node itself gets a certificate for a node that exists:
 // a token to join by is no right to be one of the machines that have joined.
-func NewApprover(env control.Env, review Review) control.Controller {
+//
+// Who gets the first certificate of a node gets the name with it: the Node is made in the
+// same transaction, so that no two machines have one name, and nobody has certificates of
+// nodes that will join. No node gets a certificate by which it could answer for the API,
+// which serves tells of.
+func NewApprover(env control.Env, review Review, serves func(host string) bool) control.Controller {
 	return control.Controller{
 		Name: "certificatesigningrequest-approving-controller",
 		Keys: requests,
@@ -46,11 +52,11 @@ func NewApprover(env control.Env, review Review) control.Controller {
 			if r == nil || review == nil {
 				return 0, nil
 			}
-			grants, refusal, later := recognize(env.Store, r)
-			if refusal != "" {
-				return 0, decide(ctx, env, r, certificatesv1.CertificateDenied, "NodeExists", refusal)
+			q := recognize(env.Store, r, serves)
+			if q.refusal != "" {
+				return 0, decide(ctx, env, r, certificatesv1.CertificateDenied, "NodeExists", q.refusal)
 			}
-			for _, g := range grants {
+			for _, g := range q.grants {
 				allowed, err := review(ctx, g.question(r))
 				if err != nil {
 					return 0, fmt.Errorf("ask who may approve %s: %w", key, err)
@@ -58,12 +64,16 @@ func NewApprover(env control.Env, review Review) control.Controller {
 				if !allowed {
 					continue
 				}
-				return 0, decide(ctx, env, r, certificatesv1.CertificateApproved, "AutoApproved", g.message)
+				var along []change.Change
+				if q.joins != "" {
+					along = append(along, change.Absent(change.Create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: q.joins}}, env.Now())))
+				}
+				return 0, decide(ctx, env, r, certificatesv1.CertificateApproved, "AutoApproved", g.message, along...)
 			}
-			if len(grants) > 0 {
+			if len(q.grants) > 0 {
 				return askAgain, nil
 			}
-			return later, nil
+			return q.later, nil
 		},
 	}
 }
@@ -93,9 +103,9 @@ func (g grant) question(r *certificatesv1.CertificateSigningRequest) authorizati
 }
 
 // decide adds a condition to a request, unless somebody has decided meanwhile.
-func decide(ctx context.Context, env control.Env, r *certificatesv1.CertificateSigningRequest, condition certificatesv1.RequestConditionType, reason, message string) error {
+func decide(ctx context.Context, env control.Env, r *certificatesv1.CertificateSigningRequest, condition certificatesv1.RequestConditionType, reason, message string, along ...change.Change) error {
 	uid := r.UID
-	_, err := env.Commit(ctx, change.Tx{Changes: []change.Change{control.Present(change.PatchApproval(object.KeyOf(requestKind, r), env.Now(),
+	_, err := env.Commit(ctx, change.Tx{Changes: append(along, control.Present(change.PatchApproval(object.KeyOf(requestKind, r), env.Now(),
 		func(r *certificatesv1.CertificateSigningRequest) bool {
 			if r.UID != uid || !pending(r) {
 				return false
@@ -104,62 +114,81 @@ func decide(ctx context.Context, env control.Env, r *certificatesv1.CertificateS
 				Type: condition, Status: corev1.ConditionTrue, Reason: reason, Message: message,
 			})
 			return true
-		}))}})
+		})))})
 	return err
 }
 
-// recognize returns the rights of which one is enough to approve a request, or why it is
-// denied. If neither, it is left to people, and looked at again after a while unless that
-// is 0.
-func recognize(store object.Reader, r *certificatesv1.CertificateSigningRequest) (grants []grant, refusal string, later time.Duration) {
+// question is what a request comes to.
+type question struct {
+	// grants are the rights of which one is enough to approve it.
+	grants []grant
+	// refusal is why it is denied.
+	refusal string
+	// joins is the name that a machine gets with it.
+	joins string
+	// later is when it is looked at again that is left to people; 0: it is not.
+	later time.Duration
+}
+
+// recognize finds out what a request comes to.
+func recognize(store object.Reader, r *certificatesv1.CertificateSigningRequest, serves func(string) bool) question {
 	if !pending(r) {
-		return nil, "", 0
+		return question{}
 	}
 	parsed, err := certificates.ParseRequest(r.Spec.Request)
 	if err != nil {
-		return nil, "", 0
+		return question{}
 	}
 	self := r.Spec.Username == parsed.Subject.CommonName
 	name := strings.TrimPrefix(parsed.Subject.CommonName, nodePrefix)
 	switch r.Spec.SignerName {
 	case certificatesv1.KubeAPIServerClientKubeletSignerName:
 		if forClient(parsed, r.Spec.Usages) != nil {
-			return nil, "", 0
+			return question{}
 		}
-		grants = []grant{{"nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."}}
-		if self {
-			return append([]grant{{"selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."}}, grants...), "", 0
+		grants := []grant{{"nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."}}
+		switch {
+		case self:
+			return question{grants: append([]grant{{"selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."}}, grants...)}
+		case serves(name):
+			return question{refusal: fmt.Sprintf("%s is a name of the API: choose another name (--node-name)", name)}
+		case findNode(store, name) != nil:
+			return question{refusal: fmt.Sprintf("a node named %s has joined already: choose another name (--node-name), or remove that node first (kubectl delete node %[1]s)", name)}
 		}
-		if findNode(store, name) != nil {
-			return nil, fmt.Sprintf("a node named %s has joined already: choose another name (--node-name), or remove that node first (kubectl delete node %[1]s)", name), 0
-		}
-		return grants, "", 0
+		return question{grants: grants, joins: name}
 	case certificatesv1.KubeletServingSignerName:
 		if !self || forServer(parsed, r.Spec.Usages) != nil {
-			return nil, "", 0
+			return question{}
 		}
-		if !ownNames(store, name, parsed) {
-			return nil, "", lookAgain
+		if !ownNames(store, name, parsed, serves) {
+			return question{later: lookAgain}
 		}
-		return []grant{{"selfnodeserver", "Auto approving self kubelet server certificate after SubjectAccessReview."}}, "", 0
+		return question{grants: []grant{{"selfnodeserver", "Auto approving self kubelet server certificate after SubjectAccessReview."}}}
 	}
-	return nil, "", 0
+	return question{}
 }
 
 func findNode(store object.Reader, name string) *corev1.Node {
 	return control.Get[corev1.Node](store, object.Key{GroupKind: control.Node, Name: name})
 }
 
-// ownNames reports whether a node has all names and addresses of a request, and has each
-// address alone: with the certificate for another's, a node could answer for it.
-func ownNames(store object.Reader, name string, r *x509.CertificateRequest) bool {
+// ownNames reports whether a request has no names but the node's, and the node has all its
+// addresses, and alone: with the certificate for another's, or for the API's, a node could
+// answer for it.
+func ownNames(store object.Reader, name string, r *x509.CertificateRequest, serves func(string) bool) bool {
 	node := findNode(store, name)
-	if node == nil {
+	if node == nil || slices.ContainsFunc(r.DNSNames, func(n string) bool { return n != name }) {
 		return false
 	}
 	wanted := slices.Clone(r.DNSNames)
 	for _, ip := range r.IPAddresses {
+		if ip.IsLoopback() || ip.IsUnspecified() || ip.IsMulticast() {
+			return false
+		}
 		wanted = append(wanted, ip.String())
+	}
+	if slices.ContainsFunc(wanted, serves) {
+		return false
 	}
 	has := func(n *corev1.Node, address string) bool {
 		return slices.ContainsFunc(n.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Address == address })
