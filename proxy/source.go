@@ -152,13 +152,14 @@ func (s *sink) Replace(list []any, _ string) error {
 		}
 		listed[name.AsNamespacedName()] = true
 	}
+	// First what is new: endpoints that are in another slice now are there all the while.
+	for _, obj := range list {
+		s.set(obj)
+	}
 	for _, name := range s.names() {
 		if !listed[name] {
 			s.remove(name)
 		}
-	}
-	for _, obj := range list {
-		s.set(obj)
 	}
 	s.read()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 
 	"headway.dev/proxy/service"
@@ -72,6 +73,9 @@ func Cleanup(ctx context.Context) error {
 	for _, f := range []service.Family{service.IPv4, service.IPv6} {
 		if _, err := os.Stat("/proc/net/if_inet6"); f == service.IPv6 && err != nil {
 			continue // the kernel does not speak it
+		}
+		if _, err := exec.LookPath(program(f, "")); f == service.IPv6 && err != nil {
+			continue // nobody has written any
 		}
 		errs = append(errs, cleanup(ctx, f))
 	}
