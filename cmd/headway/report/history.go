@@ -35,7 +35,7 @@ func PrintLog(out io.Writer, entries []wire.LogEntry, now time.Time) error {
 }
 
 // maxReason is how much of a reason stands in a table, in characters.
-const maxReason = 200
+const maxReason = 600
 
 func logRow(e wire.LogEntry, now time.Time) []string {
 	sha, author, subject := "-", "-", "-"

@@ -31,6 +31,9 @@ type Join struct {
 // The Roles, and RoleBindings, of those who may read these ConfigMaps.
 const clusterInfoRole, nodeConfigRole = "headway:bootstrap-signer-clusterinfo", "headway:node-config"
 
+// The label of the ConfigMaps that this controller has made.
+const managedBy, manager = "app.kubernetes.io/managed-by", "headway"
+
 var bindingKind = schema.GroupKind{Group: rbacv1.GroupName, Kind: "RoleBinding"}
 
 // join publishes what machines need to join: cluster-info, with the API's address and
@@ -39,8 +42,8 @@ var bindingKind = schema.GroupKind{Group: rbacv1.GroupName, Kind: "RoleBinding"}
 func (c *controller) join(now time.Time) ([]change.Change, error) {
 	info := object.Key{GroupKind: control.ConfigMap, Namespace: metav1.NamespacePublic, Name: bootstrapapi.ConfigMapClusterInfo}
 	if c.Join.Server == "" {
-		// What a former run told is not true any more.
-		if c.Store.Get(info) == nil {
+		// What a former run told is not true any more; what somebody else tells is theirs.
+		if told := c.Store.Get(info); told == nil || told.GetLabels()[managedBy] != manager {
 			return nil, nil
 		}
 		return []change.Change{change.Delete(info, metav1.DeleteOptions{}, now)}, nil
@@ -82,7 +85,7 @@ func (c *controller) configMap(key object.Key, want map[string]string, now time.
 	cm := control.Get[corev1.ConfigMap](c.Store, key)
 	if cm == nil {
 		return []change.Change{change.Absent(change.Create(&corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Data: want,
+			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{managedBy: manager}}, Data: want,
 		}, now))}
 	}
 	if has(cm.Data, want) {
