@@ -155,7 +155,9 @@ func (o sites) follows() {
 	o.kubectl("patch", "site", "one", "--type=merge", "-p", `{"spec":{"text":"changed","replicas":2}}`)
 	o.ready("changed")
 	uid := o.kubectl("get", "deployment", "one", "-o", "jsonpath={.metadata.uid}")
-	o.kubectl("delete", "deployment", "one", "--cascade=foreground", "--timeout=60s")
+	// kubectl does not wait: it misses the end of what is there again, under another UID,
+	// between its look and its watch.
+	o.kubectl("delete", "deployment", "one", "--cascade=foreground", "--wait=false")
 	o.c.Eventually(time.Minute, "the Deployment is there again", func() error {
 		r := o.c.Run("", "kubectl", "get", "deployment", "-n", "sites", "one", "-o", "jsonpath={.metadata.uid}")
 		if r.Code != 0 || r.Stdout == uid {
