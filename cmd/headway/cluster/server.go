@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up"
 )
 
@@ -28,6 +29,7 @@ Ctrl-C stops it. The nodes keep their pods running, and served.`,
 			if err != nil {
 				return err
 			}
+			member.Libraries(cfg.Log)
 			return up.Run(cmd.Context(), cfg)
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up"
 )
 
@@ -29,6 +30,7 @@ Run it as root: containers, networks and cgroups need it.`,
 			if err != nil {
 				return err
 			}
+			member.Libraries(cfg.Log)
 			return up.Run(cmd.Context(), cfg)
 		},
 	}

@@ -85,6 +85,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.New("agent needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
 	}
 	cfg.Log = NewLog(a.Err, a.Verbose)
+	Libraries(cfg.Log)
 	return a.run(ctx, cfg, server)
 }
 

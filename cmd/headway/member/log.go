@@ -20,6 +20,9 @@ func NewLog(out io.Writer, verbose bool) *slog.Logger {
 	// lines would stand between those of the progress.
 	slog.SetDefault(log.With("part", "library"))
 	logrus.SetOutput(io.Discard)
-	klog.SetSlogLogger(log.With("part", "library"))
 	return log
 }
+
+// Libraries has Kubernetes' libraries log as all else. It is for the start of a program:
+// nothing may log meanwhile.
+func Libraries(log *slog.Logger) { klog.SetSlogLogger(log.With("part", "library")) }
