@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/cli"
-	"headway.dev/cmd/headway/member"
 	"headway.dev/cmd/headway/up"
 )
 
@@ -23,15 +22,7 @@ Ctrl-C stops it. The nodes keep their pods running, and served.`,
 		Example: `  headway server --repo https://git.example.com/team/deploy
   headway server --listen 10.0.0.1:6443 --advertise-address 10.0.0.1`,
 		Args: cli.Takes(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags.DataDir, flags.Out, flags.Err = opts.DataDir, opts.Out, opts.Err
-			cfg, err := flags.Config()
-			if err != nil {
-				return err
-			}
-			member.Libraries(cfg.Log)
-			return up.Run(cmd.Context(), cfg)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), opts, &flags) },
 	}
 	flags.AddServerFlags(cmd.Flags())
 	return cmd

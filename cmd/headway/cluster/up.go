@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/cli"
@@ -24,16 +26,19 @@ Run it as root: containers, networks and cgroups need it.`,
   headway up --repo /srv/git/deploy.git --path clusters/prod
   headway up --repo https://git.example.com/team/deploy --branch main --interval 30s`,
 		Args: cli.Takes(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags.DataDir, flags.Out, flags.Err = opts.DataDir, opts.Out, opts.Err
-			cfg, err := flags.Config()
-			if err != nil {
-				return err
-			}
-			member.Libraries(cfg.Log)
-			return up.Run(cmd.Context(), cfg)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), opts, &flags) },
 	}
 	flags.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// runUp runs what the flags of up, or of server, ask for, until ctx ends.
+func runUp(ctx context.Context, opts *cli.Options, flags *up.Options) error {
+	flags.DataDir, flags.Out, flags.Err = opts.DataDir, opts.Out, opts.Err
+	cfg, err := flags.Config()
+	if err != nil {
+		return err
+	}
+	member.Libraries(cfg.Log)
+	return up.Run(ctx, cfg)
 }
