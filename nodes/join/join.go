@@ -57,7 +57,7 @@ type Node struct {
 }
 
 // Join returns the node's place in the cluster: that of a former run, or one that the
-// token gets. It asks until ctx ends.
+// token gets: it waits for the approval until ctx ends.
 func Join(ctx context.Context, cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of certificates: %w", err)

@@ -13,7 +13,11 @@ import (
 // nothing of them.
 func TestNodesReadTheSettingsOfNames(t *testing.T) {
 	s, a := open(t, filepath.Join(t.TempDir(), "db"))
-	defer func() { _ = s.Close() }()
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for _, test := range []struct {
 		verb, namespace, name, selected string
 		want                            bool
