@@ -28,7 +28,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"plan", "nosuch"}, `unknown revision "nosuch": the repository has no branch, tag or commit of that name; is it pushed?`},
 		{[]string{"rollback", "nosuch"}, "is it pushed?"},
 		{[]string{"sync", "--source", "nope"}, "GitRepository \"nope\" not found: `headway status` names those there are"},
-		{[]string{"up", "--node-ip", "nope"}, `--node-ip: "nope" is not an address`},
+		{[]string{"up", "--node-ip", "nope"}, `--node-ip: "nope" is not an IPv4 address`},
 	} {
 		if code, out, errOut := s.headway(mistake.args...); code != cli.ExitFailed || !strings.Contains(errOut, mistake.want) {
 			t.Errorf("headway %s: exit code %d\n%s%s\nwant %s", strings.Join(mistake.args, " "), code, out, errOut, mistake.want)
