@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "why", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},
-	"syncer/preview":  {"rollout", "budget", "content", "."},
+	"syncer/preview":  {"rollout", "needs", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"stack", "fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},

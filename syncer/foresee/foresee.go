@@ -83,8 +83,8 @@ func Decides(key object.Key) bool {
 	return false
 }
 
-// ask asks, as long as the patience of ctx allows it.
-func (f Func) ask(ctx context.Context, a Ask) (answer Answer, over error) {
+// Ask asks, as long as the patience of ctx allows it; over is why it was not asked.
+func (f Func) Ask(ctx context.Context, a Ask) (answer Answer, over error) {
 	over = change.PatienceIn(ctx).Ask(func() { answer = f(ctx, a) })
 	return answer, over
 }
@@ -96,7 +96,7 @@ func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) f
 		return nil
 	}
 	return func(next, live object.Object) (object.Object, bool) {
-		answer, over := f.ask(ctx, Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
+		answer, over := f.Ask(ctx, Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
 		if over != nil || answer.Refused != nil {
 			return nil, over == nil
 		}
@@ -133,13 +133,13 @@ func (f Func) Plan(ctx context.Context, res *plan.Result, view object.Reader, by
 		if a.Part != "" {
 			next = a.Rest()
 		}
-		answer, over := f.ask(ctx, Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
+		answer, over := f.Ask(ctx, Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
 		if over != nil {
 			said.Unasked, said.Impatient = said.Unasked+1, over
 			continue
 		}
 		if a.Part != "" && answer.Refused == nil {
-			part, over := f.ask(ctx, Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
+			part, over := f.Ask(ctx, Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
 			if over != nil {
 				said.Unasked, said.Impatient = said.Unasked+1, over
 			}

@@ -44,6 +44,7 @@ func (p *planning) answer() wire.Plans {
 	if p.v.Simulate != nil {
 		simulate = func(list []rollout.Rollout) []rollout.Placement { return p.v.Simulate(p.ctx, p.afterwards(), list) }
 	}
+	rollout.Admit(moves, p.admit)
 	rollout.Simulate(moves, claims, simulate, p.sees)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
 	if obj, spec := p.sourceObject(); obj != nil {

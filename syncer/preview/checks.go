@@ -48,6 +48,7 @@ func (p *planning) checks(one *planned, w *waits) []wire.Check {
 	}
 	unreadCheck(c, one)
 	one.admission(c)
+	one.needs(c)
 	one.bounds(c)
 	one.kept(c)
 	one.autoscaled(c)
@@ -159,6 +160,9 @@ func scheduling(c *checklist, rollouts []wire.Rollout) {
 		if preempts := r.Preemption(5); preempts != "" {
 			c.add(wire.CheckWarning, "scheduling", "%s: %s %s", name, wire.Plural(r.New-r.Pending, "new pod"), preempts)
 		}
+		if r.Refused > 0 {
+			c.add(wire.CheckWarning, "admission", "%s: %d of %s would be refused when they are made: %s", name, r.Refused, wire.Plural(r.New, "new pod"), r.Refusal)
+		}
 		switch r.Schedule {
 		case wire.ScheduleUnschedulable:
 			c.add(wire.CheckWarning, "scheduling", "%s: %d of %s would stay pending: %s", name, r.Pending, wire.Plural(r.New, "new pod"), r.Message)
@@ -169,7 +173,7 @@ func scheduling(c *checklist, rollouts []wire.Rollout) {
 		case wire.ScheduleFitsLate:
 			c.add(wire.CheckPassed, "scheduling", "%s: %d of %s fit only where old pods leave, one after the other", name, r.Late, wire.Plural(r.New, "new pod"))
 		case wire.ScheduleFits:
-			fits += r.New
+			fits += r.New - r.Refused
 		}
 	}
 	if fits > 0 {
@@ -217,6 +221,19 @@ func (one *planned) admission(c *checklist) {
 	}
 	if len(f.Unread) > 0 {
 		c.add(wire.CheckWarning, name, "you may not read %s: whether it lets the pods in is not known", someKeys(f.Unread))
+	}
+}
+
+// maxMissing is how many missing objects a plan names.
+const maxMissing = 20
+
+// needs tells what pods would wait for in vain.
+func (one *planned) needs(c *checklist) {
+	for _, text := range one.missing[:min(len(one.missing), maxMissing)] {
+		c.add(wire.CheckWarning, "references", "%s", text)
+	}
+	if more := len(one.missing) - maxMissing; more > 0 {
+		c.add(wire.CheckWarning, "references", "%s more missing", wire.Plural(more, "object"))
 	}
 }
 

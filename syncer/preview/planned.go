@@ -35,6 +35,7 @@ type planned struct {
 	orphans  []object.Key
 	unread   []object.Key // Secrets that the plan was made without
 	foreseen foresee.Said
+	missing  []string // what its pods need and would not find
 }
 
 // show is what a plan's actions look like in the answer.
@@ -50,7 +51,7 @@ func (one *planned) show() {
 
 // empty leaves nothing of the plan to report.
 func (one *planned) empty() {
-	one.res, one.grants, one.gates, one.shut, one.undeclared, one.foreseen = plan.Result{}, nil, nil, 0, nil, foresee.Said{}
+	one.res, one.grants, one.gates, one.shut, one.undeclared, one.foreseen, one.missing = plan.Result{}, nil, nil, 0, nil, foresee.Said{}, nil
 	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}
 }
 

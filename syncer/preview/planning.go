@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -22,6 +23,7 @@ import (
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/parents"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/preview/needs"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/tree"
@@ -47,6 +49,7 @@ type planning struct {
 	// definitions are those of custom resources that they would create or change.
 	definitions map[object.Key]*apiextensionsv1.CustomResourceDefinition
 	rendered    map[string]neighbours.Rendering // for neighbours
+	admitted    rights.Afterwards               // the cluster with what admission was asked about
 	queue       []planned
 	plans
 }
@@ -60,6 +63,7 @@ func (p *planning) run(ctx context.Context) {
 	if p.ctx.Err() == nil {
 		p.contend()
 		p.foresee()
+		lacking(p)
 	}
 	proven := p.revoke()
 	for i, one := range p.order {
@@ -256,7 +260,8 @@ func (p *planning) foresee() {
 		return
 	}
 	changed := p.changed(foresee.Decides)
-	view := rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, p.sees}, changed)
+	view := p.visibly(changed)
+	p.admitted = view
 	for _, one := range p.order {
 		known := len(one.res.Errors)
 		one.foreseen = p.v.Foresee.Plan(p.ctx, &one.res, view, p.v.Rights.Writer(one.ks), p.sees)
@@ -265,6 +270,42 @@ func (p *planning) foresee() {
 			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
 		}
 	}
+}
+
+// lacking finds what the pods of the plans would not find.
+func lacking(p *planning) {
+	f := needs.Finder{Before: p.v.Env.Store, After: p.visibly(p.changed(needs.Of)), Sees: p.sees}
+	for _, one := range p.order {
+		if len(one.plan.Errors) == one.shut && !one.deleted {
+			one.missing = f.Missing(one.res.Actions)
+		}
+	}
+}
+
+// admit is why a pod would be refused that a controller makes after all of the plans; nil
+// if it would not be, or nobody knows. It counts for the pods that come after it.
+func (p *planning) admit(pod *corev1.Pod) error {
+	if p.v.Foresee == nil || p.admitted.Changed == nil || p.ctx.Err() != nil {
+		return nil
+	}
+	answer, over := p.v.Foresee.Ask(p.ctx, foresee.Ask{View: p.admitted, Object: pod})
+	if over != nil || p.ctx.Err() != nil {
+		return nil
+	}
+	for _, obj := range answer.Along {
+		if key, err := plan.KeyOf(obj); err == nil {
+			p.admitted.Changed[key] = obj
+		}
+	}
+	if answer.Refused != nil && foresee.PodSecurity(answer.Refused.Error()) {
+		return nil // the workload's own answer has warned of that
+	}
+	return answer.Refused
+}
+
+// visibly is the cluster with these changes, as far as the caller may list it.
+func (p *planning) visibly(changed map[object.Key]object.Object) rights.Afterwards {
+	return rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, p.sees}, changed)
 }
 
 // sees reports whether the caller may read an object.

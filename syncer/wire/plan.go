@@ -64,6 +64,10 @@ type Rollout struct {
 	Pending int    `json:"pending,omitempty"`
 	Late    int    `json:"late,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Refused is the number of new pods that would be refused when the workload's controller
+	// makes them, and Refusal why: a quota, a bound of the namespace, a missing account.
+	Refused int    `json:"refused,omitempty"`
+	Refusal string `json:"refusal,omitempty"`
 	// Preempts are today's pods of a lower priority that would be preempted for the
 	// new ones, and PreemptsMore how many more, which the caller may not see or which
 	// are too many.

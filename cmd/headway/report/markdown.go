@@ -186,21 +186,28 @@ func (c *comment) rollouts(p wire.Plan) {
 
 // scheduleWords describes where the new pods would run.
 func scheduleWords(r wire.Rollout) string {
-	preempted := ""
+	preempted, refused := "", ""
+	if r.Refused > 0 {
+		refused = fmt.Sprintf("**%d would be refused**", r.Refused)
+		if r.Refused == r.New {
+			return refused
+		}
+		refused += ", the others "
+	}
 	if n := len(r.Preempts) + r.PreemptsMore; n > 0 {
 		preempted = fmt.Sprintf(", **%s preempted**", Count(n, "pod"))
 	}
 	switch r.Schedule {
 	case wire.ScheduleFits:
-		return "fit"
+		return refused + "fit"
 	case wire.ScheduleFitsLate:
-		return fmt.Sprintf("fit, %d where old pods leave", r.Late)
+		return refused + fmt.Sprintf("fit, %d where old pods leave", r.Late)
 	case wire.SchedulePreempts:
-		return "fit" + preempted
+		return refused + "fit" + preempted
 	case wire.ScheduleStuck:
-		return fmt.Sprintf("**stuck**: %d wait for old pods that wait for them", r.Pending) + preempted
+		return refused + fmt.Sprintf("**stuck**: %d wait for old pods that wait for them", r.Pending) + preempted
 	case wire.ScheduleUnschedulable:
-		return fmt.Sprintf("**%d do not fit**", r.Pending) + preempted
+		return refused + fmt.Sprintf("**%d do not fit**", r.Pending) + preempted
 	}
 	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Refers says to what kinds of objects of the API a pod refers.
@@ -82,4 +83,109 @@ func holdsSecretRef(v reflect.Value) bool {
 		return ref.Name != ""
 	}
 	return holdsSecretRef(v.Elem())
+}
+
+// Need is something without which a pod is not made, or waits before it starts.
+type Need struct {
+	// Kind and Name are of an object in the pod's namespace, or of a class.
+	Kind, Name string
+	// Key is the entry of a ConfigMap or Secret that is needed; empty: the object is enough.
+	Key string
+	// Field is the one of the pod that says so.
+	Field *field.Path
+}
+
+// Needs are what a pod names and cannot do without: what is optional is none, and neither
+// are Secrets with credentials for registries, without which images may still be pulled.
+func Needs(spec *corev1.PodSpec, path *field.Path) []Need {
+	n := needs{}
+	n.add("ServiceAccount", spec.ServiceAccountName, "", path.Child("serviceAccountName"))
+	n.add("PriorityClass", spec.PriorityClassName, "", path.Child("priorityClassName"))
+	if spec.RuntimeClassName != nil {
+		n.add("RuntimeClass", *spec.RuntimeClassName, "", path.Child("runtimeClassName"))
+	}
+	for i := range spec.Volumes {
+		n.volume(&spec.Volumes[i].VolumeSource, path.Child("volumes").Index(i))
+	}
+	for i := range spec.InitContainers {
+		n.env(spec.InitContainers[i].Env, spec.InitContainers[i].EnvFrom, path.Child("initContainers").Index(i))
+	}
+	for i := range spec.Containers {
+		n.env(spec.Containers[i].Env, spec.Containers[i].EnvFrom, path.Child("containers").Index(i))
+	}
+	return n.list
+}
+
+type needs struct{ list []Need }
+
+func (n *needs) add(kind, name, key string, path *field.Path) {
+	if name != "" {
+		n.list = append(n.list, Need{kind, name, key, path})
+	}
+}
+
+// unless adds what is not optional.
+func (n *needs) unless(optional *bool, kind, name, key string, path *field.Path) {
+	if optional == nil || !*optional {
+		n.add(kind, name, key, path)
+	}
+}
+
+func (n *needs) env(vars []corev1.EnvVar, from []corev1.EnvFromSource, path *field.Path) {
+	for i, v := range vars {
+		if v.ValueFrom == nil {
+			continue
+		}
+		at := path.Child("env").Index(i).Child("valueFrom")
+		if ref := v.ValueFrom.ConfigMapKeyRef; ref != nil {
+			n.unless(ref.Optional, "ConfigMap", ref.Name, ref.Key, at.Child("configMapKeyRef"))
+		}
+		if ref := v.ValueFrom.SecretKeyRef; ref != nil {
+			n.unless(ref.Optional, "Secret", ref.Name, ref.Key, at.Child("secretKeyRef"))
+		}
+	}
+	for i, f := range from {
+		at := path.Child("envFrom").Index(i)
+		if ref := f.ConfigMapRef; ref != nil {
+			n.unless(ref.Optional, "ConfigMap", ref.Name, "", at.Child("configMapRef"))
+		}
+		if ref := f.SecretRef; ref != nil {
+			n.unless(ref.Optional, "Secret", ref.Name, "", at.Child("secretRef"))
+		}
+	}
+}
+
+func (n *needs) volume(v *corev1.VolumeSource, path *field.Path) {
+	if c := v.PersistentVolumeClaim; c != nil {
+		n.add("PersistentVolumeClaim", c.ClaimName, "", path.Child("persistentVolumeClaim", "claimName"))
+	}
+	if c := v.ConfigMap; c != nil {
+		n.items(c.Optional, "ConfigMap", c.Name, c.Items, path.Child("configMap"))
+	}
+	if s := v.Secret; s != nil {
+		n.items(s.Optional, "Secret", s.SecretName, s.Items, path.Child("secret"))
+	}
+	if v.Projected == nil {
+		return
+	}
+	for i, s := range v.Projected.Sources {
+		at := path.Child("projected", "sources").Index(i)
+		if c := s.ConfigMap; c != nil {
+			n.items(c.Optional, "ConfigMap", c.Name, c.Items, at.Child("configMap"))
+		}
+		if c := s.Secret; c != nil {
+			n.items(c.Optional, "Secret", c.Name, c.Items, at.Child("secret"))
+		}
+	}
+}
+
+// items adds the entries that are named, or the object alone: then all entries there are
+// will do.
+func (n *needs) items(optional *bool, kind, name string, items []corev1.KeyToPath, path *field.Path) {
+	if len(items) == 0 {
+		n.unless(optional, kind, name, "", path)
+	}
+	for i, item := range items {
+		n.unless(optional, kind, name, item.Key, path.Child("items").Index(i).Child("key"))
+	}
 }

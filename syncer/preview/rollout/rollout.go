@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -180,6 +181,33 @@ func podOf(owner object.Object, meta *metav1.ObjectMeta, spec *corev1.PodSpec) *
 	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	defaults.Apply(pod)
 	return pod
+}
+
+// mostAsked bounds how many pods of one workload admission is asked about.
+const mostAsked = 200
+
+// Admit adds to the effects how many of their new pods admit refuses, which is asked about
+// as many as there will be more than today: what takes the place of another may use what
+// that used. Pods that a plan declares itself are not asked about again.
+func Admit(list []Effect, admit func(*corev1.Pod) error) {
+	for i := range list {
+		r := &list[i]
+		more := r.plays.Count - len(r.plays.Old)
+		if more < r.plays.Surge && !r.plays.Free {
+			more = min(r.plays.Surge, r.plays.Count)
+		}
+		if r.plays.Pod == nil || r.Report.Kind == podKind.Kind {
+			continue
+		}
+		for n := range min(more, mostAsked) {
+			pod := r.plays.Pod.DeepCopy()
+			pod.Name = fmt.Sprint(pod.Name, "-", n)
+			if err := admit(pod); err != nil {
+				r.Report.Refused, r.Report.Refusal = more-n, err.Error()
+				break
+			}
+		}
+	}
 }
 
 // maxVictims bounds how many pods that would be preempted are named for one workload.
