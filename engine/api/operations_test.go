@@ -39,6 +39,7 @@ var operations = []struct {
 	{"batch/v1 cronjobs", "CronJob", `spec: {schedule: "0 0 1 1 *", jobTemplate: {spec: {template: {spec: {restartPolicy: OnFailure, containers: [{name: c, image: i}]}}}}}`, `{"spec":{"suspend":true}}`, `{"lastScheduleTime":"2026-01-02T03:04:05Z"}`},
 	{"batch/v1 jobs", "Job", `spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}`, `{"spec":{"parallelism":2}}`, `{"conditions":[{"type":"Mine","status":"True","reason":"E2E"}]}`},
 	{"policy/v1 poddisruptionbudgets", "PodDisruptionBudget", `spec: {minAvailable: 1, selector: {matchLabels: {a: b}}}`, `{"spec":{"minAvailable":"60%"}}`, `{"observedGeneration":1,"disruptionsAllowed":1,"currentHealthy":1,"desiredHealthy":1,"expectedPods":1,"disruptedPods":{"web":"2026-01-02T03:04:05Z"}}`},
+	{"networking.k8s.io/v1 networkpolicies", "NetworkPolicy", `spec: {podSelector: {matchLabels: {a: b}}}`, `{"spec":{"policyTypes":["Egress"]}}`, ""},
 	{"node.k8s.io/v1 runtimeclasses", "RuntimeClass", `handler: runc`, `{"scheduling":{"nodeSelector":{"a":"b"}}}`, ""},
 	{"scheduling.k8s.io/v1 priorityclasses", "PriorityClass", "value: 7", `{"description":"another"}`, ""},
 	{"discovery.k8s.io/v1 endpointslices", "EndpointSlice", `addressType: IPv4`, `{"ports":[{"name":"a","port":80,"protocol":"TCP"}]}`, ""},

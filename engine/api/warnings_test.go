@@ -103,6 +103,9 @@ nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kub
 			`subsets[0].addresses[0].ip: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")`,
 		}},
 		{"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, addressType: FQDN, endpoints: [{addresses: [a.example.com]}]}`, []string{"spec.addressType: FQDN endpoints are deprecated"}},
+		{"/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a}, spec: {podSelector: {}, egress: [{to: [{ipBlock: {cidr: "2001:DB8::/32"}}]}]}}`, []string{
+			`spec.egress[0].to[0].ipBlock.cidr: IPv6 CIDR value "2001:DB8::/32" should be in RFC 5952 canonical format ("2001:db8::/32")`,
+		}},
 		{"/apis/node.k8s.io/v1/runtimeclasses", `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: runc, scheduling: {nodeSelector: {beta.kubernetes.io/os: linux}}}`, []string{
 			`scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/os" instead`,
 		}},

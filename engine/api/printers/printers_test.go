@@ -12,6 +12,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -168,6 +169,8 @@ func TestRows(t *testing.T) {
 		{&corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.0.0.1"}}}}}, "x||3h"},
 		{&corev1.ServiceAccount{ObjectMeta: meta, Secrets: []corev1.ObjectReference{{}}}, "x|3h"},
 		{&storagev1.VolumeAttachment{ObjectMeta: meta, Spec: storagev1.VolumeAttachmentSpec{Attacher: "csi.example.com", NodeName: "n1", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("disk")}}, Status: storagev1.VolumeAttachmentStatus{Attached: true}}, "x|csi.example.com|disk|n1|true|3h"},
+		{&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}}, "x|app=web|3h"},
+		{&networkingv1.NetworkPolicy{ObjectMeta: meta}, "x|<none>|3h"},
 		{&nodev1.RuntimeClass{ObjectMeta: meta, Handler: "kata"}, "x|kata|3h"},
 		{&schedulingv1.PriorityClass{ObjectMeta: meta, Value: 5, PreemptionPolicy: new(corev1.PreemptNever)}, "x|5|false|3h|Never"},
 		{&storagemigrationv1.StorageVersionMigration{ObjectMeta: meta, Spec: storagemigrationv1.StorageVersionMigrationSpec{Resource: metav1.GroupResource{Group: "example.com", Resource: "widgets"}}}, "x|widgets.example.com|Unknown"},

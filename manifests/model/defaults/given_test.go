@@ -220,6 +220,18 @@ spec:
 status: {currentMetrics: null, desiredReplicas: 0}
 `,
 	},
+	"network policy": {
+		in: `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  ingress: [{from: [{podSelector: {}}], ports: [{port: 53, protocol: UDP}]}]
+  egress: [{ports: [{port: 80, endPort: 90, protocol: SCTP}]}]
+`,
+	},
 	"disruption budget": {
 		in: `
 apiVersion: policy/v1

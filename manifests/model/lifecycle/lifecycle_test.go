@@ -41,6 +41,7 @@ func TestPrepareCreate(t *testing.T) {
 		"StatefulSet":                      1,
 		"Job":                              1,
 		"CronJob":                          1,
+		"NetworkPolicy":                    1,
 		"EndpointSlice":                    1,
 		"GitRepository":                    1,
 		"Kustomization":                    1,

@@ -30,6 +30,7 @@ import (
 	"headway.dev/manifests/model/kinds/events"
 	"headway.dev/manifests/model/kinds/flowcontrol"
 	"headway.dev/manifests/model/kinds/kustomize"
+	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/manifests/model/kinds/node"
 	"headway.dev/manifests/model/kinds/policy"
 	"headway.dev/manifests/model/kinds/rbac"
@@ -54,6 +55,7 @@ var groups = []kind.Group{
 	discovery.Group,
 	events.Group,
 	flowcontrol.Group,
+	networking.Group,
 	node.Group,
 	policy.Group,
 	rbac.Group,

@@ -37,6 +37,7 @@ var tables = map[string]func(t *testing.T){
 	"MutatingAdmissionPolicyBinding.admissionregistration.k8s.io": mutatingBindingCases,
 	"MutatingWebhookConfiguration.admissionregistration.k8s.io":   mutatingWebhookCases,
 	"Namespace":                           namespaceCases,
+	"NetworkPolicy.networking.k8s.io":     networkPolicyCases,
 	"Node":                                nodeCases,
 	"Pod":                                 podCases,
 	"PersistentVolume":                    persistentVolumeCases,

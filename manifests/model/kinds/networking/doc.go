@@ -1,0 +1,16 @@
+// Package networking holds the kinds of networking.k8s.io/v1, each in a file of its name.
+package networking
+
+import (
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"headway.dev/manifests/model/kind"
+)
+
+// Group is the kinds of networking.k8s.io/v1.
+var Group = kind.Group{
+	AddToScheme: networkingv1.AddToScheme,
+	Kinds: []*kind.Kind{
+		networkPolicy,
+	},
+}
