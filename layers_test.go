@@ -35,7 +35,7 @@ var owners = map[string][]string{
 	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "engine/quota", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/apiextensions", "manifests/model/kinds/flowcontrol"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
-	"sigs.k8s.io/knftables":            {"proxy/nftables"},
+	"sigs.k8s.io/knftables":            {"proxy/nftables", "nodes/policy"},
 	"github.com/miekg/dns":             {"nodes/dns"},
 }
 
@@ -45,13 +45,13 @@ var owners = map[string][]string{
 // room belongs to it, unless it has a table of its own. Tests may reach into
 // every room of their top folder.
 var rooms = map[string][]string{
-	"manifests":       {"guard", "egress", "loop", "nodeconfig", "model", "yaml"},
+	"manifests":       {"guard", "egress", "loop", "nodeconfig", "nodepolicy", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "honour", "custom", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "why", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},
 	"syncer/preview":  {"rollout", "needs", "budget", "content", "."},
-	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "admit", "admission", "api", "controllers", "scheduler", "."},
+	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "policy", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"stack", "fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},
 	"engine/controllers": {
@@ -84,7 +84,7 @@ var rooms = map[string][]string{
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
-		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
+		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/dns":      {"records", "settings", "forward", "resolv", "."},
