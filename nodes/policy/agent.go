@@ -1,0 +1,301 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/manifests/nodepolicy"
+	"headway.dev/nodes/network"
+)
+
+const (
+	// silence is how long a server that is there tells nothing: it says so every 20 s.
+	silence = time.Minute
+	// retryMin and retryMax are around the wait before the server is asked anew.
+	retryMin, retryMax = 200 * time.Millisecond, 10 * time.Second
+	// verifyPeriod is how often it is looked whether the rules are still there.
+	verifyPeriod = 30 * time.Second
+	// patience is how long the start of a pod waits for its policies before it is told.
+	patience = 10 * time.Second
+)
+
+// Config of an Agent. All is required.
+type Config struct {
+	NodeName string
+	// Client reaches the API as the node.
+	Client rest.Interface
+	// Attached are the pods of the node that have an address.
+	Attached func() []network.Attachment
+	// Warn tells the person who started the program something.
+	Warn func(format string, args ...any)
+	Log  *slog.Logger
+}
+
+// Agent keeps the rules of a node what the server says, and knows which pods they are
+// in force for.
+type Agent struct {
+	cfg Config
+
+	mu    sync.Mutex
+	rules *Rules // nil without nft: missing says why
+	// missing is why no policy can be kept to.
+	missing error
+	state   nodepolicy.State // what was told, for who has no rules
+	synced  bool             // the server has told everything once
+	// unserved is set if the server is one of the time before policies.
+	unserved bool
+	// failed is why the rules are not those of the state, and unbound why pods are not
+	// bound to their addresses.
+	failed, unbound error
+	// moved is closed when the rules or the state changed.
+	moved chan struct{}
+}
+
+// New makes an Agent, which changes nothing before Run.
+func New(cfg Config) *Agent {
+	a := &Agent{cfg: cfg, moved: make(chan struct{})}
+	a.rules, a.missing = NewRules()
+	return a
+}
+
+// Run follows the server until ctx ends. The rules stay.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.missing != nil {
+		a.cfg.Warn("warning: NetworkPolicies are not kept to on this node, and pods that they isolate do not start: %v", a.missing)
+		a.cfg.Log.Warn("NetworkPolicies are not kept to: pods that they isolate do not start", "error", a.missing)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if a.missing == nil {
+		wg.Go(func() {
+			_ = guard.Loop(ctx, "rules of NetworkPolicies", func(ctx context.Context) error { a.verify(ctx); return nil }) // it has no error
+		})
+	}
+	for wait := retryMin; ; {
+		began := time.Now()
+		err := a.follow(ctx)
+		if ctx.Err() != nil {
+			return nil // it has ended as it should
+		}
+		if time.Since(began) > silence {
+			wait = retryMin
+		}
+		a.serves(!apierrors.IsForbidden(err) && !apierrors.IsNotFound(err))
+		a.cfg.Log.Info("the server does not tell of policies; those that it told stay in force", "error", err, "again", wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, retryMax)
+	}
+}
+
+// serves notes whether the server has policies: one of a version ago may not.
+func (a *Agent) serves(yes bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !yes && !a.unserved {
+		a.cfg.Log.Warn("the server has no NetworkPolicies for this node: pods start without")
+	}
+	a.unserved = !yes
+	a.wake()
+}
+
+// follow asks the server, and carries out what it tells until it no longer does.
+func (a *Agent) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	quiet := time.AfterFunc(silence, func() {
+		guard.Do(ctx, "wait for the server", func() { cancel(errors.New("the server is silent")) })
+	})
+	defer quiet.Stop()
+	stream, err := a.cfg.Client.Get().AbsPath(nodepolicy.Path(a.cfg.NodeName)).Param("watch", "true").SetHeader("Accept", "application/json").Stream(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the policies of the node: %w", err)
+	}
+	defer stream.Close()
+	in := json.NewDecoder(stream)
+	for {
+		var c nodepolicy.Change
+		if err := in.Decode(&c); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return errors.Join(context.Cause(ctx), fmt.Errorf("read the policies of the node: %w", err))
+		}
+		quiet.Reset(silence)
+		if c.Empty() {
+			a.retry(ctx)
+			continue
+		}
+		a.take(ctx, &c)
+	}
+}
+
+// take carries out a change.
+func (a *Agent) take(ctx context.Context, c *nodepolicy.Change) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.synced, a.unserved = true, false
+	if a.rules == nil {
+		a.state.Apply(c)
+	} else {
+		a.rules.Take(c)
+		a.rules.Attach(a.cfg.Attached())
+		a.write(ctx)
+	}
+	a.wake()
+}
+
+// write writes the rules; mu is held.
+func (a *Agent) write(ctx context.Context) {
+	if !a.synced {
+		return // what a former agent has written is in force
+	}
+	if a.unbound, a.failed = a.rules.Write(ctx); ctx.Err() != nil {
+		return
+	}
+	if a.failed != nil {
+		a.cfg.Log.Warn("the rules of NetworkPolicies are not up to date", "error", a.failed)
+	}
+	if a.unbound != nil {
+		a.cfg.Log.Warn("pods may send by the addresses of others, which NetworkPolicies depend on", "error", a.unbound)
+	}
+}
+
+func (a *Agent) wake() {
+	close(a.moved)
+	a.moved = make(chan struct{})
+}
+
+// retry writes again what could not be written.
+func (a *Agent) retry(ctx context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rules != nil && a.failed != nil {
+		a.write(ctx)
+		a.wake()
+	}
+}
+
+// verify puts back rules that another program took away.
+func (a *Agent) verify(ctx context.Context) {
+	tick := time.NewTicker(verifyPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		a.look(ctx)
+	}
+}
+
+func (a *Agent) look(ctx context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.synced {
+		return
+	}
+	missing, err := a.rules.Verify(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.cfg.Log.Warn("cannot look whether the rules of NetworkPolicies are there", "error", err)
+	case missing || a.failed != nil:
+		a.cfg.Log.Info("writing the rules of NetworkPolicies again")
+		a.write(ctx)
+		a.wake()
+	}
+}
+
+// InForce waits until the rules for a pod with an address are in the kernel, as of the
+// pod's binding to the node at least, and fails if that takes long. It is for before the
+// first container of a pod starts.
+func (a *Agent) InForce(ctx context.Context, uid types.UID, ips []string) error {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		done, moved, err := a.enforce(ctx, uid, ips)
+		if done {
+			return err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout.C:
+			if err == nil {
+				err = errors.New("the server has not told this node of the NetworkPolicies for the pod yet")
+			}
+			return err
+		}
+	}
+}
+
+// enforce reports whether the rules for a pod are in force, or cannot be; else moved is
+// closed when it is worth another look.
+func (a *Agent) enforce(ctx context.Context, uid types.UID, ips []string) (done bool, moved <-chan struct{}, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unserved {
+		return true, nil, nil
+	}
+	if !a.synced {
+		return false, a.moved, nil
+	}
+	if a.rules == nil {
+		p := a.state.Pods[uid]
+		if isolates(p) {
+			return true, nil, fmt.Errorf("NetworkPolicies isolate the pod, and this node cannot keep to them: %w", a.missing)
+		}
+		return p != nil, a.moved, nil
+	}
+	if a.rules.state.Pods[uid] == nil {
+		return false, a.moved, nil
+	}
+	// Most often the network gave the address a moment ago.
+	if !a.rules.knows(uid, ips) {
+		a.rules.Attach(a.cfg.Attached())
+		if !a.rules.knows(uid, ips) {
+			return true, nil, fmt.Errorf("the network of this node does not know the pod's address %v", ips)
+		}
+		a.failed = errPending
+	}
+	if a.failed != nil {
+		a.write(ctx)
+	}
+	// A kernel that takes no rules does not keep pods from starting that need none.
+	if a.failed != nil && isolates(a.rules.state.Pods[uid]) {
+		return false, a.moved, a.failed
+	}
+	return true, nil, nil
+}
+
+var errPending = errors.New("the rules are not written yet")
+
+// knows reports whether a pod is attached with one of the addresses.
+func (r *Rules) knows(uid types.UID, ips []string) bool {
+	a, ok := r.attached[uid]
+	return ok && slices.ContainsFunc(ips, func(text string) bool {
+		ip, err := netip.ParseAddr(text)
+		return err == nil && ip == a.IP
+	})
+}

@@ -1,0 +1,177 @@
+package policy_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"headway.dev/manifests/nodepolicy"
+	"headway.dev/nodes/network"
+	"headway.dev/nodes/policy"
+)
+
+// hangUp is the revision with which the server ends the stream.
+const hangUp = 99
+
+// told is a server that tells what it is sent.
+type told struct {
+	*httptest.Server
+	say chan nodepolicy.Change
+}
+
+func newTold(t *testing.T) *told {
+	t.Helper()
+	s := &told{say: make(chan nodepolicy.Change)}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != nodepolicy.Path("n1") {
+			http.NotFound(w, r)
+			return
+		}
+		for {
+			select {
+			case c, ok := <-s.say:
+				if !ok || c.Revision == hangUp || json.NewEncoder(w).Encode(c) != nil || http.NewResponseController(w).Flush() != nil {
+					return
+				}
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// startAgent runs an agent on the node until stop is called.
+func (n *node) startAgent(s *told) (a *policy.Agent, stop func()) {
+	n.t.Helper()
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: s.URL})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.in(func() error {
+		a = policy.New(policy.Config{
+			NodeName: "n1", Client: client.CoreV1().RESTClient(), Attached: n.net.Attached,
+			Warn: func(format string, args ...any) { n.t.Errorf(format, args...) }, Log: slog.New(slog.DiscardHandler),
+		})
+		return nil
+	})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(n.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- inside(n.t, n.name, func() error { return a.Run(ctx) }) }()
+	return a, func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Error(err)
+		}
+	}
+}
+
+// A server of the time before policies keeps no pod from starting.
+func TestServerWithoutPolicies(t *testing.T) {
+	n := startNode(t, "a")
+	s := newTold(t)
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "forbidden", http.StatusForbidden) })
+	a, stop := n.startAgent(s)
+	defer stop()
+	if !n.inForce(a, "a", 20*time.Second) {
+		t.Error("a pod does not start for want of policies that the server does not have")
+	}
+}
+
+// A node without nft says so, and starts the pods that nothing isolates.
+func TestWithoutProgram(t *testing.T) {
+	s := newTold(t)
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", t.TempDir())
+	warned := make(chan string, 1)
+	a := policy.New(policy.Config{
+		NodeName: "n1", Client: client.CoreV1().RESTClient(), Attached: func() []network.Attachment { return nil },
+		Warn: func(format string, args ...any) { warned <- fmt.Sprintf(format, args...) }, Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	if got := <-warned; !strings.Contains(got, "install the package nftables") {
+		t.Errorf("the warning is %q", got)
+	}
+	s.say <- nodepolicy.Change{Reset: true, State: nodepolicy.State{
+		Pods: map[types.UID]*nodepolicy.Pod{"a": {}, "b": {Egress: "e1"}}, Profiles: map[string]*nodepolicy.Profile{"e1": {Egress: true}},
+	}}
+	if err := a.InForce(ctx, "a", []string{"10.0.0.1"}); err != nil {
+		t.Errorf("a pod that nothing isolates: %v", err)
+	}
+	if err := a.InForce(ctx, "b", []string{"10.0.0.2"}); err == nil || !strings.Contains(err.Error(), "this node cannot keep to them") {
+		t.Errorf("a pod that is isolated: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// inForce asks for a pod, and reports whether the rules are there within a time.
+func (n *node) inForce(a *policy.Agent, pod string, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(n.t.Context(), limit)
+	defer cancel()
+	return inside(n.t, n.name, func() error { return a.InForce(ctx, types.UID(pod), []string{n.ips[pod]}) }) == nil
+}
+
+// A pod's containers wait until its policies are in the kernel; what was in force stays
+// while the agent and the server are away, and until the server has told all.
+func TestInForce(t *testing.T) {
+	n := startNode(t, "a", "b", "c")
+	n.serve("b", 8080)
+	s := newTold(t)
+	a, stop := n.startAgent(s)
+	if n.inForce(a, "b", patience) {
+		t.Fatal("rules are said to be in force before the server told them")
+	}
+	s.say <- nodepolicy.Change{Reset: true, State: nodepolicy.State{Pods: map[types.UID]*nodepolicy.Pod{"a": {}}}}
+	if !n.inForce(a, "a", 10*time.Second) || n.inForce(a, "b", patience) {
+		t.Fatal("want the pod that the server knows, and not the one that it does not know yet")
+	}
+	shut := n.isolating(false)
+	s.say <- nodepolicy.Change{State: shut}
+	if !n.inForce(a, "b", 10*time.Second) {
+		t.Fatal("the rules of the pod are not in force")
+	}
+	n.expect("told", map[string]bool{"a tcp b 8080": false, "node tcp b 8080": true})
+
+	// Another agent, whose server is not there at first.
+	stop()
+	n.expect("without an agent", map[string]bool{"a tcp b 8080": false})
+	a, stop = n.startAgent(s)
+	defer func() { stop() }()
+	if n.inForce(a, "b", patience) {
+		t.Error("the new agent says that rules are in force which nobody told it")
+	}
+	n.expect("before the server told anything", map[string]bool{"a tcp b 8080": false})
+	s.say <- nodepolicy.Change{Reset: true, State: n.isolating(false, nodepolicy.Rule{Any: true})}
+	if !n.inForce(a, "b", 10*time.Second) {
+		t.Fatal("the rules of the pod are not in force")
+	}
+	n.expect("told by the next", map[string]bool{"a tcp b 8080": true})
+
+	// The server ends the stream, and tells more in the next.
+	s.say <- nodepolicy.Change{Revision: hangUp}
+	s.say <- nodepolicy.Change{Reset: true, State: shut}
+	for limit := time.Now().Add(20 * time.Second); n.reaches("a", "tcp", n.ips["b"], 8080); {
+		if time.Now().After(limit) {
+			t.Fatal("what the next stream told is not in force")
+		}
+	}
+}
