@@ -49,6 +49,7 @@ import (
 	"headway.dev/engine/encryption"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
+	"headway.dev/engine/policy"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
@@ -62,6 +63,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/nodeconfig"
+	"headway.dev/manifests/nodepolicy"
 )
 
 // StoreFile is the store's file in the data dir.
@@ -134,6 +136,7 @@ type Engine struct {
 	roles     rbac.Index
 	kinds     scheme.Registry
 	graph     authz.Graph
+	policies  policy.Index
 	auth      *authz.Authorizer
 	hooks     configured.Configurations
 	converter *configured.Converter
@@ -188,7 +191,7 @@ func Open(cfg Config) (*Engine, error) {
 			guard.Do(context.Background(), "learn of the definitions", func() { e.kinds.Observe(events) })
 		},
 		Observe: func(events []object.Event) {
-			for _, observe := range []func([]object.Event){e.kinds.Observe, e.checks.Observe, e.roles.Observe, e.graph.Observe, e.hooks.Observe} {
+			for _, observe := range []func([]object.Event){e.kinds.Observe, e.checks.Observe, e.roles.Observe, e.graph.Observe, e.hooks.Observe, e.policies.Observe} {
 				// The panic of one does not keep the others from the events.
 				guard.Do(context.Background(), "observe the store", func() { observe(events) })
 			}
@@ -291,6 +294,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		routes = map[string]http.Handler{}
 	}
 	routes[RotatePath] = http.HandlerFunc(e.serveRotation)
+	routes[nodepolicy.Prefix] = servePolicies(&e.policies)
 	e.server, err = api.New(api.Config{
 		Store:       e.store,
 		Listener:    e.cfg.Listener,

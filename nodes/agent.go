@@ -74,6 +74,8 @@ type Config struct {
 	// NameServer is the agent's own name server, which takes the place of ClusterDNS
 	// and ClusterDomain; nil: none. Its Client, Log and Warn are the agent's.
 	NameServer *dns.Config
+	// Policies has NetworkPolicies kept to; nil: nobody does.
+	Policies worker.Policies
 	// ResolvConf is the file of the node's own name servers, for pods and for
 	// NameServer; default /etc/resolv.conf.
 	ResolvConf string
@@ -224,6 +226,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		Objects: a.objects, Tokens: a.tokens, Services: a.services, Images: a.images, Machine: a.machine,
 		Slots: slot.New(a.cfg.ParallelStarts, startTime), Events: a.events, Log: a.log,
 		NodeIP: a.cfg.NodeIP, ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, ResolvConf: a.cfg.ResolvConf, PodPidsLimit: a.cfg.PodPidsLimit,
+		Policies: a.cfg.Policies,
 	})
 
 	group.Go(func() error { return guard.Call(ctx, "write statuses", func() error { return a.statuses.Run(ctx) }) })

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
 	"headway.dev/nodes/dns/resolv"
@@ -46,11 +47,27 @@ type Env struct {
 	NodeIP        string
 	ClusterDNS    []string
 	ClusterDomain string
+	// Policies has NetworkPolicies kept to; nil: nobody does.
+	Policies Policies
 	// ResolvConf is the file of the node's own name servers.
 	ResolvConf string
 	// PodPidsLimit is the largest number of processes and threads in a pod;
 	// negative is no limit.
 	PodPidsLimit int64
+}
+
+// Policies has the kernel keep to NetworkPolicies.
+type Policies interface {
+	// InForce waits until those of a pod with addresses are in force.
+	InForce(ctx context.Context, uid types.UID, ips []string) error
+}
+
+// isolated waits until policies about a pod are in force, before anything of it runs.
+func (a *Env) isolated(ctx context.Context, p *corev1.Pod, observed runtime.Pod) error {
+	if a.Policies == nil || p.Spec.HostNetwork || observed.Sandbox == nil {
+		return nil
+	}
+	return a.Policies.InForce(ctx, p.UID, observed.Sandbox.IPs)
 }
 
 // facts is what the pod's environment and files are made from right now.

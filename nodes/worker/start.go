@@ -97,6 +97,15 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 	a, c := w.env, &s.Container
 	ref := containerRef(p, c.Name)
 	id := s.ID
+	// Here, not with the sandbox, for the same reason as the file of hosts: see
+	// containerConfig.
+	if err := a.isolated(ctx, p, observed); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		a.Events.Eventf(ref, corev1.EventTypeWarning, "FailedNetworkPolicy", "Error: %v", err)
+		return w.fail(c.Name, "CreateContainerError", err.Error(), configRetry, retryMax)
+	}
 	if id == "" {
 		if err := w.image(ctx, p, c); err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"headway.dev/nodes"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/peers"
+	"headway.dev/nodes/policy"
 	"headway.dev/nodes/runtime/containerd"
 	"headway.dev/nodes/runtime/runc"
 	"headway.dev/proxy"
@@ -39,13 +40,23 @@ type Member struct {
 	// Looked is called once, when the API knows what the agent found; nil: nothing.
 	Looked func()
 
-	network *network.Network
+	network  *network.Network
+	policies *policy.Agent
 }
 
 // Open prepares the member, and changes nothing on the machine.
 func (m *Member) Open() (err error) {
-	m.network, err = newNetwork(m.Config)
-	return err
+	if m.network, err = newNetwork(m.Config); err != nil {
+		return err
+	}
+	client, err := NewClient(m.API)
+	if err != nil {
+		return err
+	}
+	m.policies = policy.New(policy.Config{
+		NodeName: m.Name, Client: client.CoreV1().RESTClient(), Attached: m.network.Attached, Warn: m.Warn, Log: m.Log.With("part", "policies"),
+	})
+	return nil
 }
 
 // RunAgent runs the pods of the machine until ctx ends.
@@ -96,6 +107,7 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 		RuntimeVersion:    version,
 		RuntimeHandlers:   m.handlers.Names(),
 		NameServer:        m.nameServer(),
+		Policies:          m.policies,
 		ResolvConf:        m.ResolvConf,
 		Looked:            m.Looked,
 		Log:               m.Log.With("part", "agent"),
@@ -209,7 +221,7 @@ func Cleanup(ctx context.Context, cfg Config) (owned *network.OwnedError, err er
 		return owned, err
 	}
 	if owned == nil {
-		if err := peers.Cleanup(tunnel); err != nil {
+		if err := errors.Join(peers.Cleanup(tunnel), policy.Cleanup(ctx)); err != nil {
 			return owned, err
 		}
 	}

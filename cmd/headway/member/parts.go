@@ -61,5 +61,6 @@ func (m *Member) Parts() []Part {
 		{Name: "agent", Run: m.RunAgent},
 		{Name: "service proxy", Run: m.RunProxy, Again: true},
 		{Name: "routes to other nodes", Run: m.runPeers, Again: true},
+		{Name: "network policies", Run: m.policies.Run, Again: true},
 	}
 }

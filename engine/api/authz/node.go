@@ -15,6 +15,7 @@ import (
 
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/nodepolicy"
 )
 
 var (
@@ -33,7 +34,8 @@ func NodeName(u user.Info) (name string, ok bool) {
 
 // Node grants a node what its agent and proxy need: itself, the pods bound to
 // it, its lease, the ConfigMaps, Secrets and claims that its pods refer to, tokens
-// of their service accounts, and what traffic to services needs.
+// of their service accounts, what traffic to services needs, and what NetworkPolicies mean
+// for its pods.
 //
 // What a request's path does not tell (the name of a node or lease that is
 // being created) is checked at admission.
@@ -89,7 +91,13 @@ var (
 // Authorize implements authorizer.AuthorizerFunc.
 func (n Node) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	node, ok := NodeName(a.GetUser())
-	if !ok || !a.IsResourceRequest() {
+	if !ok {
+		return authorizer.DecisionNoOpinion, "", nil
+	}
+	if !a.IsResourceRequest() {
+		if node != "" && a.GetVerb() == "get" && a.GetPath() == nodepolicy.Path(node) {
+			return authorizer.DecisionAllow, "", nil
+		}
 		return authorizer.DecisionNoOpinion, "", nil
 	}
 	if node == "" {
