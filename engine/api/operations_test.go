@@ -40,6 +40,8 @@ var operations = []struct {
 	{"batch/v1 jobs", "Job", `spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}`, `{"spec":{"parallelism":2}}`, `{"conditions":[{"type":"Mine","status":"True","reason":"E2E"}]}`},
 	{"policy/v1 poddisruptionbudgets", "PodDisruptionBudget", `spec: {minAvailable: 1, selector: {matchLabels: {a: b}}}`, `{"spec":{"minAvailable":"60%"}}`, `{"observedGeneration":1,"disruptionsAllowed":1,"currentHealthy":1,"desiredHealthy":1,"expectedPods":1,"disruptedPods":{"web":"2026-01-02T03:04:05Z"}}`},
 	{"networking.k8s.io/v1 networkpolicies", "NetworkPolicy", `spec: {podSelector: {matchLabels: {a: b}}}`, `{"spec":{"policyTypes":["Egress"]}}`, ""},
+	{"networking.k8s.io/v1 ingresses", "Ingress", `spec: {defaultBackend: {service: {name: a, port: {number: 80}}}}`, `{"spec":{"ingressClassName":"b"}}`, `{"loadBalancer":{"ingress":[{"ip":"169.1.1.1"}]}}`},
+	{"networking.k8s.io/v1 ingressclasses", "IngressClass", `spec: {controller: example.com/controller}`, `{"spec":{"parameters":{"kind":"Settings","name":"a","scope":"Cluster"}}}`, ""},
 	{"node.k8s.io/v1 runtimeclasses", "RuntimeClass", `handler: runc`, `{"scheduling":{"nodeSelector":{"a":"b"}}}`, ""},
 	{"scheduling.k8s.io/v1 priorityclasses", "PriorityClass", "value: 7", `{"description":"another"}`, ""},
 	{"discovery.k8s.io/v1 endpointslices", "EndpointSlice", `addressType: IPv4`, `{"ports":[{"name":"a","port":80,"protocol":"TCP"}]}`, ""},
@@ -66,7 +68,7 @@ func TestOperations(t *testing.T) {
 			}
 			everywhere := client.Resource(group.WithResource(resource))
 			var api dynamic.ResourceInterface = everywhere
-			if !slices.Contains([]string{"Node", "RuntimeClass", "PriorityClass"}, tc.kind) {
+			if !slices.Contains([]string{"Node", "RuntimeClass", "PriorityClass", "IngressClass"}, tc.kind) {
 				api = everywhere.Namespace("default")
 			}
 			object := func(name string) *unstructured.Unstructured {

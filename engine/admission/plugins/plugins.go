@@ -62,6 +62,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "PersistentVolumeClaimResize", Interface: claimResize{cfg.Stored}},
 		{Name: "RuntimeClass", Interface: runtimeClass{stored: cfg.Stored}},
 		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
+		{Name: "DefaultIngressClass", Interface: defaultIngressClass{cfg.Stored}},
 		{Name: "CertificateRequester", Interface: requester{}},
 		{Name: "PodResizeValidator", Interface: podResize{cfg.Stored}},
 	}, cfg.Configured...)

@@ -1,6 +1,6 @@
 // Package bootstrap maintains the objects that every cluster has: its system
-// namespaces and priority classes, the default StorageClass, the Service default/kubernetes with the address
-// of the API, what the servers of aggregated APIs need to know whom requests are
+// namespaces and priority classes, the default StorageClass, the IngressClass of Headway's
+// own proxy, the Service default/kubernetes with the address of the API, what the servers of aggregated APIs need to know whom requests are
 // from, and what machines need to join.
 package bootstrap
 
@@ -21,6 +21,7 @@ import (
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
@@ -111,6 +112,7 @@ func (c *controller) ensure(ctx context.Context) error {
 	if c.Store.Get(object.Key{GroupKind: control.StorageClass, Name: storage.LocalClass}) == nil {
 		changes = append(changes, change.Absent(change.Create(storage.Local(), now)))
 	}
+	changes = append(changes, c.ingressClass(now)...)
 	authentication, err := c.authentication(now)
 	if err != nil {
 		return err
@@ -132,6 +134,27 @@ func (c *controller) ensure(ctx context.Context) error {
 		return fmt.Errorf("create the objects that every cluster has: %w", err)
 	}
 	return nil
+}
+
+// madeIngressClass is the annotation of SystemNamespace that remembers that the cluster
+// was given its IngressClass.
+const madeIngressClass = "headway.dev/made-ingress-class"
+
+// ingressClass makes the IngressClass of Headway's own proxy, once: whoever changes or
+// deletes it is obeyed.
+func (c *controller) ingressClass(now time.Time) []change.Change {
+	key := object.Key{GroupKind: control.Namespace, Name: SystemNamespace}
+	ns := control.Get[corev1.Namespace](c.Store, key)
+	if ns == nil || ns.Annotations[madeIngressClass] != "" {
+		return nil
+	}
+	return []change.Change{
+		control.Present(change.Patch(key, func(obj object.Object) bool {
+			metav1.SetMetaDataAnnotation(&obj.(*corev1.Namespace).ObjectMeta, madeIngressClass, networking.HeadwayClass)
+			return true
+		})),
+		change.Absent(change.Create(networking.Headway(), now)),
+	}
 }
 
 func (c *controller) service(now time.Time) []change.Change {

@@ -62,6 +62,7 @@ var never = map[string]map[health.Status]string{
 	"CronJob":                 {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 	"PodDisruptionBudget":     {health.Failed: "what keeps it from being calculated can mend by itself"},
 	"HorizontalPodAutoscaler": {health.Failed: "figures that are missing can come"},
+	"Ingress":                 {health.InProgress: "it is in force once it is stored, as kstatus has it", health.Failed: "as InProgress"},
 	"PersistentVolumeClaim":   {health.Failed: "a volume can come, as kstatus has it"},
 	"PersistentVolume":        {health.InProgress: "it is Current before it is bound, as kstatus has it", health.Failed: "as InProgress"},
 	"VolumeAttachment":        {health.InProgress: "its attacher tells of it, kstatus does not", health.Failed: "as InProgress"},

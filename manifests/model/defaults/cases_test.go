@@ -50,6 +50,10 @@ status: {currentMetrics: null, desiredReplicas: 0}
 		in:   `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}}}`,
 		want: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}, policyTypes: [Ingress]}}`,
 	},
+	"ingress class": {
+		in:   `{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: i}, spec: {controller: example.com/proxy, parameters: {kind: Settings, name: s}}}`,
+		want: `{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: i}, spec: {controller: example.com/proxy, parameters: {kind: Settings, name: s, scope: Cluster}}}`,
+	},
 	"runtime class": {
 		in:   `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: kata, overhead: {podFixed: {cpu: 0.0001}}}`,
 		want: `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: kata, overhead: {podFixed: {cpu: 1m}}}`,

@@ -24,6 +24,12 @@ var given = map[string]struct{ in, want string }{
 	"volume attachment": {
 		in: `{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, metadata: {name: a}, spec: {attacher: csi.example.com, nodeName: n1, source: {persistentVolumeName: disk}}, status: {attached: false}}`,
 	},
+	"ingress class, own values": {
+		in: `{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: i}, spec: {controller: example.com/proxy, parameters: {kind: Settings, name: s, scope: Namespace, namespace: shop}}}`,
+	},
+	"ingress": {
+		in: `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}, spec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: s, port: {number: 80}}}}]}}]}, status: {loadBalancer: {}}}`,
+	},
 	"runtime class, own values": {
 		in: `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: kata, overhead: {podFixed: {cpu: 1m}}, scheduling: {nodeSelector: {a: b}, tolerations: [{key: a, operator: Exists}]}}`,
 	},

@@ -167,7 +167,7 @@ func TestOrder(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is not served", one.GetGvk())
 		}
-		if k.Order == kind.Anywhere || slices.Contains([]string{"DaemonSet", "Job", "NetworkPolicy", "Pod", "ReplicaSet", "ReplicationController", "RuntimeClass"}, k.Kind) { // which kustomize does not know
+		if k.Order == kind.Anywhere || slices.Contains([]string{"DaemonSet", "Job", "Pod", "ReplicaSet", "ReplicationController", "RuntimeClass", "IngressClass", "NetworkPolicy"}, k.Kind) { // which kustomize does not know
 			continue
 		}
 		if k.Order <= last {

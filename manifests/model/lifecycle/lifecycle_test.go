@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
@@ -58,6 +59,8 @@ func TestPrepareCreate(t *testing.T) {
 		"ValidatingWebhookConfiguration":   1,
 		"FlowSchema":                       1,
 		"PriorityLevelConfiguration":       1,
+		"Ingress":                          1,
+		"IngressClass":                     1,
 	}
 	for _, k := range scheme.Kinds() {
 		obj := k.New()
@@ -244,6 +247,12 @@ func TestGeneration(t *testing.T) {
 		"budget: spec": {&policyv1.PodDisruptionBudget{ObjectMeta: meta()}, func(o object.Object) {
 			o.(*policyv1.PodDisruptionBudget).Spec.MinAvailable = new(intstr.FromInt32(1))
 		}, 4},
+		"ingress: class": {&networkingv1.Ingress{ObjectMeta: meta()}, func(o object.Object) {
+			o.(*networkingv1.Ingress).Spec.IngressClassName = new("other")
+		}, 4},
+		"ingress class: parameters": {&networkingv1.IngressClass{ObjectMeta: meta()}, func(o object.Object) {
+			o.(*networkingv1.IngressClass).Spec.Parameters = &networkingv1.IngressClassParametersReference{}
+		}, 4},
 		"controller: replicas": {&corev1.ReplicationController{ObjectMeta: meta()}, func(o object.Object) {
 			o.(*corev1.ReplicationController).Spec.Replicas = new(int32(3))
 		}, 4},
@@ -323,6 +332,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.HorizontalPodAutoscalerConditionType(typ)}}
 	case *policyv1.PodDisruptionBudget:
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
+	case *networkingv1.Ingress: // which has none
+		obj.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{Hostname: typ}}
 	case *corev1.PersistentVolume: // which has none
 		obj.Status.Reason = typ
 	case *storagev1.VolumeAttachment: // which has none
@@ -378,6 +389,8 @@ func condition(obj object.Object) string {
 		return string(obj.Status.Conditions[0].Type)
 	case *policyv1.PodDisruptionBudget:
 		return obj.Status.Conditions[0].Type
+	case *networkingv1.Ingress:
+		return obj.Status.LoadBalancer.Ingress[0].Hostname
 	case *corev1.PersistentVolume:
 		return obj.Status.Reason
 	case *storagev1.VolumeAttachment:

@@ -49,6 +49,8 @@ var tables = map[string]func(t *testing.T){
 	"PodTemplate":                         podTemplateCases,
 	"PriorityClass.scheduling.k8s.io":     priorityClassCases,
 	"RuntimeClass.node.k8s.io":            runtimeClassCases,
+	"Ingress.networking.k8s.io":           ingressCases,
+	"IngressClass.networking.k8s.io":      ingressClassCases,
 	"PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io": priorityLevelCases,
 	"StatefulSet.apps":                      statefulSetCases,
 	"ReplicaSet.apps":                       replicaSetCases,

@@ -1,4 +1,5 @@
-// Package networking holds the kinds of networking.k8s.io/v1, each in a file of its name.
+// Package networking holds the kinds of networking.k8s.io/v1, each in a file of its
+// name, and the words by which the server and the agents speak of them.
 package networking
 
 import (
@@ -11,6 +12,8 @@ import (
 var Group = kind.Group{
 	AddToScheme: networkingv1.AddToScheme,
 	Kinds: []*kind.Kind{
+		ingress,
+		ingressClass,
 		networkPolicy,
 	},
 }

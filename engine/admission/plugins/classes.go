@@ -8,12 +8,15 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/manifests/model/object"
 )
 
@@ -134,4 +137,47 @@ func includes(wide, narrow *corev1.Toleration) bool {
 	default:
 		return false
 	}
+}
+
+var (
+	ingresses        = schema.GroupResource{Group: networkingv1.GroupName, Resource: "ingresses"}
+	ingressClassKind = schema.GroupKind{Group: networkingv1.GroupName, Kind: "IngressClass"}
+)
+
+// defaultIngressClass is DefaultIngressClass: an Ingress that names no class, in its
+// field or in the old annotation, gets the default, of which there may be one.
+type defaultIngressClass struct{ stored object.Reader }
+
+// Handles implements admission.Interface.
+func (defaultIngressClass) Handles(op admission.Operation) bool { return op == admission.Create }
+
+// Wants implements admission.Selective.
+func (defaultIngressClass) Wants(resource schema.GroupResource, subresource string) bool {
+	return resource == ingresses && subresource == ""
+}
+
+// Admit implements admission.MutationInterface.
+func (p defaultIngressClass) Admit(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	ingress, ok := attrs.GetObject().(*networkingv1.Ingress)
+	if !ok || ingress.Spec.IngressClassName != nil {
+		return nil
+	}
+	if _, named := ingress.Annotations[networking.ClassAnnotation]; named {
+		return nil
+	}
+	classes, _ := chain.View(ctx, p.stored).List(ingressClassKind, "")
+	name, found := "", 0
+	for _, obj := range classes {
+		if c, ok := obj.(*networkingv1.IngressClass); ok && networking.IsDefault(c) {
+			name, found = c.Name, found+1
+		}
+	}
+	switch found {
+	case 0:
+	case 1:
+		ingress.Spec.IngressClassName = &name
+	default:
+		return admission.NewForbidden(attrs, apierrors.NewInternalError(fmt.Errorf("%d default IngressClasses were found, only 1 allowed", found)))
+	}
+	return nil
 }
