@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -16,48 +15,17 @@ import (
 )
 
 func (s *Server) followServices(ctx context.Context) {
-	store := &follower[*corev1.Service]{
-		set: s.zone.SetService, drop: s.zone.DeleteService, keep: s.zone.KeepServices, complete: &s.services,
+	store := &objects.Follower[*corev1.Service]{
+		Set: s.zone.SetService, Drop: s.zone.DeleteService, Keep: s.zone.KeepServices, Complete: &s.services,
 	}
 	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, store, "dns-services")
 }
 
 func (s *Server) followSlices(ctx context.Context) {
-	store := &follower[*discoveryv1.EndpointSlice]{
-		set: s.zone.SetSlice, drop: s.zone.DeleteSlice, keep: s.zone.KeepSlices, complete: &s.slices,
+	store := &objects.Follower[*discoveryv1.EndpointSlice]{
+		Set: s.zone.SetSlice, Drop: s.zone.DeleteSlice, Keep: s.zone.KeepSlices, Complete: &s.slices,
 	}
 	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "", &discoveryv1.EndpointSlice{}, store, "dns-endpointslices")
-}
-
-// follower hands what a reflector sees to the zone, and keeps none of it.
-type follower[T metav1.Object] struct {
-	set      func(T)
-	drop     func(namespace, name string)
-	keep     func(func(namespace, name string) bool)
-	complete *atomic.Bool
-}
-
-func (f *follower[T]) Add(obj any) error    { f.set(obj.(T)); return nil }
-func (f *follower[T]) Update(obj any) error { f.set(obj.(T)); return nil }
-func (f *follower[T]) Resync() error        { return nil }
-
-func (f *follower[T]) Delete(obj any) error {
-	o := obj.(T)
-	f.drop(o.GetNamespace(), o.GetName())
-	return nil
-}
-
-// Replace receives the result of a list. What is in it stays in force all the while.
-func (f *follower[T]) Replace(list []any, _ string) error {
-	have := make(map[types.NamespacedName]bool, len(list))
-	for _, obj := range list {
-		o := obj.(T)
-		have[types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}] = true
-		f.set(o)
-	}
-	f.keep(func(namespace, name string) bool { return have[types.NamespacedName{Namespace: namespace, Name: name}] })
-	f.complete.Store(true)
-	return nil
 }
 
 // pods are those of the node, whose addresses have names.
