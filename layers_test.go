@@ -37,6 +37,7 @@ var owners = map[string][]string{
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 	"sigs.k8s.io/knftables":            {"proxy/nftables", "nodes/policy"},
 	"github.com/miekg/dns":             {"nodes/dns"},
+	"github.com/pires/go-proxyproto":   {"nodes/ingress"},
 }
 
 // rooms are the folders within a folder, in the order in which they build on
@@ -67,6 +68,7 @@ var rooms = map[string][]string{
 		"endpoints",
 		"eventttl",
 		"gc",
+		"ingress",
 		"job",
 		"cronjob",
 		"migration",
@@ -85,8 +87,10 @@ var rooms = map[string][]string{
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
 		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
+		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "ingress", "peers", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
+	"nodes/ingress":  {"routes", "certificates", "upstream", "serve", "."},
 	"nodes/dns":      {"records", "settings", "forward", "resolv", "."},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"service", "kernel", "iptables", "nftables", "health", "."},

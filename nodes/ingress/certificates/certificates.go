@@ -1,0 +1,102 @@
+// Package certificates chooses the certificate for a connection by the name that its
+// client asks for.
+package certificates
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Store has the certificates that are in force. The zero value has none.
+type Store struct {
+	// byHost has names, *.NAME, and an empty one for all others.
+	byHost atomic.Pointer[map[string]*tls.Certificate]
+	own    struct {
+		sync.Mutex
+		certificate *tls.Certificate
+	}
+}
+
+// Set replaces all certificates, by the hosts that they are for: names, *.NAME for all
+// names that have one label more, and an empty one for all others.
+func (s *Store) Set(byHost map[string]*tls.Certificate) { s.byHost.Store(&byHost) }
+
+// Get implements tls.Config.GetCertificate. What no certificate is for gets one that the
+// proxy made itself and nobody has reason to trust.
+func (s *Store) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if list := s.byHost.Load(); list != nil {
+		name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+		keys := []string{name, ""}
+		if _, parent, ok := strings.Cut(name, "."); ok {
+			keys = []string{name, "*." + parent, ""}
+		}
+		for _, key := range keys {
+			if c := (*list)[key]; c != nil {
+				return c, nil
+			}
+		}
+	}
+	return s.self(time.Now())
+}
+
+// selfTime is how long a certificate of the proxy's own is valid. It is made anew when
+// half of that is over.
+const selfTime = 365 * 24 * time.Hour
+
+func (s *Store) self(now time.Time) (*tls.Certificate, error) {
+	s.own.Lock()
+	defer s.own.Unlock()
+	if c := s.own.certificate; c != nil && now.Before(c.Leaf.NotAfter.Add(-selfTime/2)) {
+		return c, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	const name = "headway-ingress-default"
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(selfTime),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	s.own.certificate = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	return s.own.certificate, nil
+}
+
+// Parse reads the certificate of a Secret of the type kubernetes.io/tls. The error tells
+// nothing of what is in it.
+func Parse(secret *corev1.Secret) (*tls.Certificate, error) {
+	if secret.Type != corev1.SecretTypeTLS {
+		return nil, fmt.Errorf("its type is %q, not %q", secret.Type, corev1.SecretTypeTLS)
+	}
+	c, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		return nil, errors.New("tls.crt and tls.key are no certificate and its key")
+	}
+	return &c, nil
+}

@@ -1,0 +1,13 @@
+// Package ingress is the L7 proxy of a node: it serves the Ingresses whose IngressClass is
+// of the controller headway.dev/ingress.
+//
+//	API ─ Ingresses, IngressClasses ─▶ look ─▶ routes.FromIngresses ─▶ serve.Server
+//	API ─ Services, EndpointSlices ──▶ upstream.Set ───────────────────▶ │
+//	API ─ Secrets that they name ────▶ certificates.Store ─────────────▶ │
+//	clients ─ HTTP, HTTPS ─▶ listen ───────────────────────────────────▶ │ ─▶ pods
+//
+// [Server] listens only while there is an Ingress of its own. It goes on with what it has
+// while the API cannot be reached, and serves nothing before it has had all of it.
+//
+// Concurrency: [Server.Run] owns what follows the API and what listens, and waits for it.
+package ingress

@@ -1,0 +1,239 @@
+package ingress_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"headway.dev/manifests/model/kinds/networking"
+	"headway.dev/nodes/ingress"
+)
+
+// node is a proxy under test, with the API behind it.
+type node struct {
+	t           *testing.T
+	client      *fake.Clientset
+	http, https string
+	warnings    chan string
+}
+
+// free is an address of this machine that nothing listens at.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func start(t *testing.T, objects ...apiruntime.Object) *node {
+	t.Helper()
+	n := &node{t: t, client: fake.NewClientset(objects...), http: free(t), https: free(t), warnings: make(chan string, 100)}
+	s := ingress.New(ingress.Config{
+		HTTP: n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Source: func() netip.Addr { return netip.MustParseAddr("127.0.0.2") }, Client: n.client,
+		Warn: func(about *networkingv1.Ingress, reason, message string) {
+			name := "node"
+			if about != nil {
+				name = about.Name
+			}
+			n.warnings <- name + ": " + reason + ": " + message
+		},
+		Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// get is the status and the text of an answer, and the name of the certificate.
+func (n *node) get(url, host string) (string, error) {
+	name := ""
+	tr := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{ //nolint:gosec // the certificate is looked at below
+		InsecureSkipVerify: true, ServerName: host,
+		VerifyConnection: func(s tls.ConnectionState) error { name = " " + s.PeerCertificates[0].Subject.CommonName; return nil },
+	}}
+	req, err := http.NewRequestWithContext(n.t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	req.Host = host
+	resp, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return fmt.Sprint(resp.StatusCode, " ", strings.TrimSpace(string(text)), name), err
+}
+
+// becomes waits until a request is answered so.
+func (n *node) becomes(url, host, want string) {
+	n.t.Helper()
+	var got string
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		got, err = n.get(url, host)
+		if got == want || want == "closed" && err != nil && strings.Contains(err.Error(), "refused") {
+			return
+		}
+	}
+	n.t.Fatalf("%s for %s: %q, %v; want %q", url, host, got, err, want)
+}
+
+// told waits for a warning.
+func (n *node) told(want string) {
+	n.t.Helper()
+	for {
+		select {
+		case got := <-n.warnings:
+			if got == want {
+				return
+			}
+		case <-time.After(30 * time.Second):
+			n.t.Fatalf("nobody was told %q", want)
+		}
+	}
+}
+
+func class(name, controller string) *networkingv1.IngressClass {
+	return &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.IngressClassSpec{Controller: controller}}
+}
+
+func newIngress(name, class, host, service string) *networkingv1.Ingress {
+	prefix := networkingv1.PathTypePrefix
+	return &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: networkingv1.IngressSpec{
+		IngressClassName: &class, TLS: []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: "cert"}},
+		Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
+			Path: "/", PathType: &prefix, Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: service, Port: networkingv1.ServiceBackendPort{Number: 80}}},
+		}}}}}},
+	}}
+}
+
+// web is a Service with an endpoint that answers with the address that asks.
+func web(t *testing.T) []apiruntime.Object {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		_, _ = io.WriteString(w, host)
+	}))
+	t.Cleanup(s.Close)
+	at := netip.MustParseAddrPort(s.Listener.Addr().String())
+	meta := metav1.ObjectMeta{Namespace: "shop", Name: "web", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}
+	return []apiruntime.Object{
+		&corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}},
+		&discoveryv1.EndpointSlice{ObjectMeta: meta, Ports: []discoveryv1.EndpointPort{{Name: new(""), Port: new(int32(at.Port()))}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{at.Addr().String()}}}},
+	}
+}
+
+func certificate(t *testing.T, name string) *corev1.Secret {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cert", ResourceVersion: name}, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}}
+}
+
+// The proxy follows the API: it listens while there is an Ingress of its own, speaks to
+// pods from the address that is given, and takes up certificates and their changes.
+func TestFollows(t *testing.T) {
+	n := start(t, append(web(t), class("own", networking.HeadwayController), class("other", "example.com/proxy"), newIngress("foreign", "other", "b.com", "web"))...)
+	ctx := t.Context()
+	plain, secure := "http://"+n.http, "https://"+n.https
+	ingresses, secrets := n.client.NetworkingV1().Ingresses("shop"), n.client.CoreV1().Secrets("shop")
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.becomes(plain, "a.com", "closed")
+	must(ingresses.Create(ctx, newIngress("web", "own", "a.com", "web"), metav1.CreateOptions{}))
+	n.becomes(plain, "a.com", "200 127.0.0.2")
+	n.becomes(plain, "b.com", "404 404 page not found")
+	n.becomes(secure, "a.com", "200 127.0.0.2 headway-ingress-default")
+	n.told("web: CertificateNotServed: the Secret cert is not served, a certificate of the proxy's own is: it does not exist")
+	must(secrets.Create(ctx, certificate(t, "first"), metav1.CreateOptions{}))
+	n.becomes(secure, "a.com", "200 127.0.0.2 first")
+	must(secrets.Update(ctx, certificate(t, "second"), metav1.UpdateOptions{}))
+	n.becomes(secure, "a.com", "200 127.0.0.2 second")
+	broken := certificate(t, "third")
+	broken.Data[corev1.TLSPrivateKeyKey] = nil
+	must(secrets.Update(ctx, broken, metav1.UpdateOptions{}))
+	n.told("web: CertificateNotServed: the Secret cert is not served, a certificate of the proxy's own is: tls.crt and tls.key are no certificate and its key")
+	n.becomes(secure, "a.com", "200 127.0.0.2 headway-ingress-default")
+	must(ingresses.Update(ctx, newIngress("web", "own", "a.com", "nobody"), metav1.UpdateOptions{}))
+	n.told("web: BackendNotFound: requests are answered with 503: there is no Service nobody")
+	n.becomes(plain, "a.com", "503 503 service unavailable")
+	must(nil, ingresses.Delete(ctx, "web", metav1.DeleteOptions{}))
+	n.becomes(plain, "a.com", "closed")
+	n.becomes(secure, "a.com", "closed")
+	must(n.client.NetworkingV1().IngressClasses().Update(ctx, class("other", networking.HeadwayController), metav1.UpdateOptions{}))
+	n.becomes(plain, "b.com", "200 127.0.0.2")
+}
+
+// A port that is taken is told of, and served as soon as it is free.
+func TestPortIsTaken(t *testing.T) {
+	n := start(t, append(web(t), class("own", networking.HeadwayController))...)
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", n.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := n.client.NetworkingV1().Ingresses("shop").Create(t.Context(), newIngress("web", "own", "a.com", "web"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	problem := fmt.Sprintf("IngressNotServed: %s is not served: listen tcp %s: bind: address already in use", n.http, n.http)
+	n.told("node: " + problem)
+	n.told("web: " + problem)
+	n.becomes("https://"+n.https, "a.com", "200 127.0.0.2 headway-ingress-default")
+	if err := taken.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	n.becomes("http://"+n.http, "a.com", "200 127.0.0.2")
+}

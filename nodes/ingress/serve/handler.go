@@ -1,0 +1,254 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/nodes/ingress/routes"
+	"headway.dev/nodes/ingress/upstream"
+)
+
+// What the header of a request says about who sent it first. Strangers do not say it.
+const (
+	forwardedFor   = "X-Forwarded-For"
+	forwardedHost  = "X-Forwarded-Host"
+	forwardedProto = "X-Forwarded-Proto"
+	forwardedPort  = "X-Forwarded-Port"
+	realIP         = "X-Real-Ip"
+)
+
+// statusClientGone is what the log has for a client that went before there was an answer,
+// as nginx has it.
+const statusClientGone = 499
+
+// exchange is what is known of one request while it is served.
+type exchange struct {
+	began  time.Time
+	action *routes.Action
+	// retries are how many endpoints were tried in vain.
+	retries int
+	// fault is why there is no answer of a backend.
+	fault error
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+func (s *Server) newProxy() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:       s.rewrite,
+		Transport:     roundTripper(s.send),
+		FlushInterval: -1, // what a backend sends is sent on at once
+		BufferPool:    &buffers{},
+		ErrorLog:      s.quiet(),
+		ErrorHandler:  s.failed,
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{began: time.Now()}
+	seen := &recorder{ResponseWriter: w}
+	s.metrics.open.Inc()
+	defer func() {
+		s.metrics.open.Dec()
+		if value := recover(); value != nil {
+			if value != http.ErrAbortHandler { //nolint:errorlint // the very value
+				guard.Report(r.Context(), "serve a request", value)
+			}
+			s.done(r, x, seen)
+			panic(http.ErrAbortHandler) // the client has to notice
+		}
+		s.done(r, x, seen)
+	}()
+	x.action = s.table.Load().Match(r.Host, r.URL.Path)
+	switch {
+	case r.Method == http.MethodConnect:
+		http.Error(seen, "405 method not allowed", http.StatusMethodNotAllowed)
+		return
+	case x.action == nil:
+		http.Error(seen, "404 page not found", http.StatusNotFound)
+		return
+	case x.action.Options.Redirect && r.TLS == nil && !s.cameByTLS(r):
+		s.redirect(seen, r)
+		return
+	case x.action.Unserved != "":
+		x.fault = errors.New(x.action.Unserved)
+		http.Error(seen, "503 service unavailable", http.StatusServiceUnavailable)
+		return
+	}
+	if limit := x.action.Options.BodyLimit; limit > 0 && r.Body != nil {
+		if r.ContentLength > limit {
+			http.Error(seen, "413 request entity too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+	}
+	if r.ProtoMajor == 1 {
+		// A backend may answer before it has read all, and go on reading.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	s.proxy.ServeHTTP(seen, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+}
+
+// cameByTLS reports whether a trusted proxy says that the client speaks TLS with it.
+func (s *Server) cameByTLS(r *http.Request) bool {
+	return s.trusted(r) && strings.EqualFold(r.Header.Get(forwardedProto), "https")
+}
+
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request) {
+	host := routes.Hostname(r.Host)
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if _, port, err := net.SplitHostPort(s.cfg.HTTPS); err == nil && port != "443" {
+		host += ":" + port
+	}
+	u := *r.URL
+	u.Scheme, u.Host = "https", host
+	http.Redirect(w, r, u.String(), http.StatusPermanentRedirect)
+}
+
+// trusted reports whether a request is from a proxy whose word counts.
+func (s *Server) trusted(r *http.Request) bool {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.trusts(addr.Addr().Unmap())
+}
+
+// rewrite makes the request for the backend. The library has dropped Forwarded and
+// X-Forwarded-* of the client's by now.
+func (s *Server) rewrite(p *httputil.ProxyRequest) {
+	p.Out.Host = p.In.Host
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // also what the library cannot read
+	header := p.Out.Header
+	trusted := s.trusted(p.In)
+	if trusted {
+		header[forwardedFor] = p.In.Header[forwardedFor]
+	}
+	p.SetXForwarded()
+	port := "80"
+	if local, ok := p.In.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		if _, own, err := net.SplitHostPort(local.String()); err == nil {
+			port = own
+		}
+	}
+	client := ""
+	if addr, err := netip.ParseAddrPort(p.In.RemoteAddr); err == nil {
+		client = addr.Addr().Unmap().String()
+	}
+	header.Set(forwardedPort, port)
+	header.Set(realIP, client)
+	if trusted {
+		for _, name := range []string{forwardedHost, forwardedProto, forwardedPort, realIP} {
+			if v := p.In.Header.Get(name); v != "" {
+				header.Set(name, v)
+			}
+		}
+	}
+	// A backend may not take the name of a header with _ for one with -.
+	for name := range header {
+		if strings.Contains(name, "_") && strings.HasPrefix(strings.ToLower(name), "x_") {
+			delete(header, name)
+		}
+	}
+}
+
+// send sends a request to its backend.
+func (s *Server) send(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r.Context())
+	return s.cfg.Upstreams.Send(r, x.action.Backend, x.action.Options.Timeout, func() {
+		x.retries++
+		s.metrics.retries.Inc()
+	})
+}
+
+// failed answers a request that no backend has answered.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r.Context())
+	x.fault = err
+	var none *upstream.NoEndpoint
+	var large *http.MaxBytesError
+	code := http.StatusBadGateway
+	switch {
+	case r.Context().Err() != nil:
+		code = statusClientGone
+	case errors.As(err, &large):
+		code = http.StatusRequestEntityTooLarge
+	case errors.As(err, &none):
+		code = http.StatusServiceUnavailable
+	case errors.Is(err, upstream.ErrTimeout):
+		code = http.StatusGatewayTimeout
+	}
+	if code == statusClientGone {
+		if seen, ok := w.(*recorder); ok {
+			seen.status = code
+		}
+		panic(http.ErrAbortHandler)
+	}
+	http.Error(w, strconv.Itoa(code)+" "+strings.ToLower(http.StatusText(code)), code)
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *recorder) WriteHeader(code int) {
+	if code >= http.StatusOK || code == http.StatusSwitchingProtocols {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// buffers are those by which answers are copied.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, bufferSize)
+}
+
+// Put implements httputil.BufferPool.
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
+
+var _ io.Writer = (*recorder)(nil)

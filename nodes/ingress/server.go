@@ -1,0 +1,141 @@
+package ingress
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
+	"headway.dev/nodes/ingress/certificates"
+	"headway.dev/nodes/ingress/routes"
+	"headway.dev/nodes/ingress/serve"
+	"headway.dev/nodes/ingress/upstream"
+	"headway.dev/nodes/objects"
+)
+
+// Config is what a proxy needs.
+type Config struct {
+	// HTTP and HTTPS are the addresses to listen at, such as :80; empty: not at all.
+	HTTP, HTTPS string
+	// Pods are the addresses of pods, to which the proxy speaks from the address that Source
+	// returns, if that is valid.
+	Pods   netip.Prefix
+	Source func() netip.Addr
+	// Trusted, ProxyProtocol and AccessLog are as in serve.Config.
+	Trusted       []netip.Prefix
+	ProxyProtocol bool
+	AccessLog     io.Writer
+	// Client reads what the proxy serves by.
+	Client kubernetes.Interface
+	// Warn is told what users have to know: of an Ingress, or if it is nil, of the node.
+	Warn func(about *networkingv1.Ingress, reason, message string)
+	Log  *slog.Logger
+}
+
+// drain is how long requests may take to end once the proxy ends.
+const drain = 10 * time.Second
+
+// Server is the proxy of a node.
+type Server struct {
+	cfg          Config
+	web          *serve.Server
+	upstreams    *upstream.Set
+	certificates certificates.Store
+
+	// What has been read of the API for the first time.
+	read struct{ ingresses, classes, services, slices atomic.Bool }
+	mu   sync.Mutex
+	// ingresses and classes are all that there are.
+	ingresses map[types.NamespacedName]*networkingv1.Ingress
+	classes   map[string]*networkingv1.IngressClass
+	// secrets are what the routes name, for hosts.
+	secrets []routes.Certificate
+	// of are the Ingresses that name a secret.
+	of map[types.NamespacedName][]*networkingv1.Ingress
+
+	// active: there is something to serve.
+	active  atomic.Bool
+	routes  loop.Flag // look at the routes
+	certs   loop.Flag // look at the certificates
+	told    told
+	serving []*listener
+	served  map[types.NamespacedName]bool   // by lookRoutes alone: what it served last
+	parsed  map[types.NamespacedName]parsed // for lookCertificates alone
+}
+
+// parsed is the certificate of a version of a Secret.
+type parsed struct {
+	version     string
+	certificate *tls.Certificate
+}
+
+// New returns a proxy that serves nothing yet.
+func New(cfg Config) *Server {
+	if cfg.Warn == nil {
+		cfg.Warn = func(*networkingv1.Ingress, string, string) {}
+	}
+	s := &Server{
+		cfg: cfg, ingresses: map[types.NamespacedName]*networkingv1.Ingress{}, classes: map[string]*networkingv1.IngressClass{},
+		routes: loop.NewFlag(), certs: loop.NewFlag(), parsed: map[types.NamespacedName]parsed{},
+	}
+	s.told.warn = cfg.Warn
+	s.upstreams = upstream.New(dialer{cfg.Pods, cfg.Source}.dial)
+	s.web = serve.New(serve.Config{
+		HTTPS: cfg.HTTPS, Trusted: cfg.Trusted, ProxyProtocol: cfg.ProxyProtocol, AccessLog: cfg.AccessLog,
+		Upstreams: s.upstreams, Certificates: &s.certificates, Drain: drain, Log: cfg.Log,
+	})
+	for _, l := range []*listener{{address: cfg.HTTP}, {address: cfg.HTTPS, secure: true}} {
+		if l.address != "" {
+			l.wake = loop.NewFlag()
+			s.serving = append(s.serving, l)
+		}
+	}
+	return s
+}
+
+// Metrics are those of the proxy.
+func (s *Server) Metrics() prometheus.Gatherer { return s.web.Metrics() }
+
+// backoff is how long to wait after something failed.
+var backoff = loop.Backoff{First: 200 * time.Millisecond, Last: 30 * time.Second}
+
+// Run serves until ctx ends, and then returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	secrets := objects.NewCache(ctx, s.cfg.Client, func(types.UID) { s.certs.Set() })
+	var wg sync.WaitGroup
+	defer s.upstreams.Close()
+	defer secrets.Stop()
+	defer wg.Wait()
+	again := func(what string, run func(context.Context)) {
+		wg.Go(func() {
+			_ = guard.Loop(ctx, what, func(ctx context.Context) error { run(ctx); return nil }) // they have no error
+		})
+	}
+	again("watch ingresses", s.followIngresses)
+	again("watch ingress classes", s.followClasses)
+	again("watch services for ingresses", s.followServices)
+	again("watch endpointslices for ingresses", s.followSlices)
+	again("routes of ingresses", func(ctx context.Context) {
+		loop.Follow(ctx, "routes of ingresses", s.routes, backoff, func(context.Context) (time.Duration, error) { s.lookRoutes(); return 0, nil })
+	})
+	again("certificates of ingresses", func(ctx context.Context) {
+		loop.Follow(ctx, "certificates of ingresses", s.certs, backoff, func(ctx context.Context) (time.Duration, error) {
+			return s.lookCertificates(ctx, secrets), nil
+		})
+	})
+	for _, l := range s.serving {
+		again("serve ingresses", func(ctx context.Context) { s.listen(ctx, l) })
+	}
+	return nil
+}
