@@ -11,12 +11,13 @@ import (
 )
 
 // Graph knows what the pods of each node refer to: Secrets, ConfigMaps,
-// PersistentVolumeClaims and the ServiceAccount that a pod runs as. The zero
-// value is empty.
+// PersistentVolumeClaims and the ServiceAccount that a pod runs as; and which Secrets
+// the Ingresses name that nodes serve. The zero value is empty.
 type Graph struct {
 	mu sync.RWMutex
 	// pods is how often the pods of a node name an object.
 	pods map[reference]int
+	tls  certificates
 }
 
 // reference is an object that a pod on a node names.
@@ -32,7 +33,7 @@ const (
 
 // Observe applies changes; it is for store.Options.Observe.
 func (g *Graph) Observe(events []object.Event) {
-	if !slices.ContainsFunc(events, func(e object.Event) bool { return e.Key.GroupKind == podKind }) {
+	if !slices.ContainsFunc(events, func(e object.Event) bool { return e.Key.GroupKind == podKind || ofIngress(e) }) {
 		return
 	}
 	g.mu.Lock()
@@ -41,6 +42,10 @@ func (g *Graph) Observe(events []object.Event) {
 		g.pods = map[reference]int{}
 	}
 	for _, e := range events {
+		if ofIngress(e) {
+			g.tls.observe(e)
+			continue
+		}
 		if e.Key.GroupKind != podKind {
 			continue
 		}

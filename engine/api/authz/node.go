@@ -21,6 +21,7 @@ import (
 var (
 	podKind    = schema.GroupKind{Kind: "Pod"}
 	volumeKind = schema.GroupKind{Kind: "PersistentVolume"}
+	secretKind = schema.GroupKind{Kind: "Secret"}
 )
 
 // NodeName returns the name of the node that a user is: system:node:NAME in the
@@ -34,8 +35,9 @@ func NodeName(u user.Info) (name string, ok bool) {
 
 // Node grants a node what its agent and proxy need: itself, the pods bound to
 // it, its lease, the ConfigMaps, Secrets and claims that its pods refer to, tokens
-// of their service accounts, what traffic to services needs, and what NetworkPolicies mean
-// for its pods.
+// of their service accounts, what NetworkPolicies mean for its pods, and what traffic to
+// services needs: also the Ingresses, and the certificates that those of Headway's own
+// controller name.
 //
 // What a request's path does not tell (the name of a node or lease that is
 // being created) is checked at admission.
@@ -74,7 +76,9 @@ var (
 		{"", "pods/status", []string{"get", "update", "patch"}, ownPod},
 		{"", "pods/eviction", []string{"create"}, ownPod},
 		{"", configMaps, read, referencedOrDNS},
-		{"", secrets, read, referenced},
+		{"", secrets, read, referencedOrCertificate},
+		{"networking.k8s.io", "ingresses", read, nil},
+		{"networking.k8s.io", "ingressclasses", read, nil},
 		{"", claims, []string{"get"}, referenced},
 		{"node.k8s.io", "runtimeclasses", read, nil},
 		{"", "persistentvolumes", slices.Concat(read, []string{"patch"}), ownVolume},
@@ -173,6 +177,23 @@ func referenced(n Node, node string, a authorizer.Attributes) string {
 func referencedOrDNS(n Node, node string, a authorizer.Attributes) string {
 	if a.GetNamespace() == metav1.NamespaceSystem && (a.GetName() == dnsSettings || a.GetName() == "" && selected(a, "metadata.name") == dnsSettings) {
 		return ""
+	}
+	return referenced(n, node, a)
+}
+
+// referencedOrCertificate also grants the Secrets that Ingresses of Headway's own
+// controller name, as each node may serve those; they are of the type kubernetes.io/tls,
+// or do not exist yet.
+func referencedOrCertificate(n Node, node string, a authorizer.Attributes) string {
+	name := a.GetName()
+	if name == "" {
+		name = selected(a, "metadata.name")
+	}
+	if name != "" && n.Graph.Certificate(a.GetNamespace(), name) {
+		secret, ok := n.Reader.Get(object.Key{GroupKind: secretKind, Namespace: a.GetNamespace(), Name: name}).(*corev1.Secret)
+		if !ok || secret == nil || secret.Type == corev1.SecretTypeTLS {
+			return ""
+		}
 	}
 	return referenced(n, node, a)
 }
