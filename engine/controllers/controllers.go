@@ -25,6 +25,7 @@ import (
 	"headway.dev/engine/controllers/endpoints"
 	"headway.dev/engine/controllers/eventttl"
 	"headway.dev/engine/controllers/gc"
+	"headway.dev/engine/controllers/ingress"
 	"headway.dev/engine/controllers/job"
 	"headway.dev/engine/controllers/migration"
 	"headway.dev/engine/controllers/namespace"
@@ -181,6 +182,7 @@ func New(cfg Config) (*Controllers, error) {
 		certificates.NewSigner(as("certificate-controller"), cfg.Authority),
 		certificates.NewCleaner(as("certificate-controller")),
 		migration.New(as("storage-version-migrator-controller"), cfg.Convert),
+		ingress.New(manager),
 		policystatus.New(as("validatingadmissionpolicy-status-controller"), cfg.CheckTypes),
 	}
 	if cfg.Metrics != nil {

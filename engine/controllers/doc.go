@@ -6,7 +6,7 @@
 // controller is a package of its own beside it, with a pure core where there is
 // something to decide:
 //
-//	bootstrap       system namespaces and priority classes, default StorageClass, Service default/kubernetes
+//	bootstrap       system namespaces and priority classes, default StorageClass and IngressClass, Service default/kubernetes
 //	serviceaccount  ServiceAccount "default"; tokens in Secrets
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
@@ -20,6 +20,7 @@
 //	volume          PersistentVolumeClaim ─▶ PersistentVolume; claims that pods have of their own; finalizers of what is in use
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
+//	ingress         nodes ─▶ addresses in the status of Ingresses
 //	gc              owner references
 //	namespace       deletion of namespaces
 //	node            heartbeats, taints, eviction, pod CIDRs, leftover pods

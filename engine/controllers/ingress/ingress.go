@@ -1,0 +1,137 @@
+// Package ingress tells in the status of Ingresses at which addresses they are served: those
+// of the nodes that are ready and run the proxy (nodes/ingress).
+package ingress
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kinds/networking"
+	"headway.dev/manifests/model/object"
+)
+
+var (
+	ingresses = networkingv1.SchemeGroupVersion.WithKind("Ingress").GroupKind()
+	classes   = networkingv1.SchemeGroupVersion.WithKind("IngressClass").GroupKind()
+	// all is the key that stands for all Ingresses.
+	all = object.Key{}
+)
+
+type controller struct{ control.Env }
+
+// New makes the controller.
+func New(env control.Env) control.Controller {
+	c := &controller{env}
+	return control.Controller{
+		Name: "ingress-status-controller",
+		Keys: func(ev object.Event, add func(object.Key)) {
+			switch ev.Key.GroupKind {
+			case ingresses:
+				if ev.Type != object.Deleted {
+					add(ev.Key)
+				}
+			case classes:
+				add(all)
+			case control.Node:
+				// Most changes of a node are about something else.
+				if ev.Type == object.Deleted || address(ev.Old) != address(ev.Object) {
+					add(all)
+				}
+			}
+		},
+		Reconcile: func(ctx context.Context, key object.Key) (time.Duration, error) { return 0, c.reconcile(ctx, key) },
+	}
+}
+
+func (c *controller) reconcile(ctx context.Context, key object.Key) error {
+	var list []object.Object
+	if key == all {
+		list, _ = c.Store.List(ingresses, "")
+	} else if obj := c.Store.Get(key); obj != nil {
+		list = []object.Object{obj}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	nodes, _ := c.Store.List(control.Node, "")
+	want := addresses(nodes)
+	var changes []change.Change
+	for _, obj := range list {
+		i, ok := obj.(*networkingv1.Ingress)
+		if !ok || !c.own(i) || slices.EqualFunc(i.Status.LoadBalancer.Ingress, want, same) {
+			continue
+		}
+		changes = append(changes, control.Present(change.PatchStatus(object.KeyOf(ingresses, i), func(obj object.Object) bool {
+			now, ok := obj.(*networkingv1.Ingress)
+			if !ok || now.UID != i.UID || !c.own(now) {
+				return false
+			}
+			now.Status.LoadBalancer.Ingress = slices.Clone(want)
+			return true
+		})))
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	if _, err := c.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+		return fmt.Errorf("tell at which addresses ingresses are served: %w", err)
+	}
+	return nil
+}
+
+// own reports whether an Ingress is of Headway's own controller.
+func (c *controller) own(i *networkingv1.Ingress) bool {
+	class, ok := c.Store.Get(object.Key{GroupKind: classes, Name: networking.ClassOf(i)}).(*networkingv1.IngressClass)
+	return ok && class != nil && class.Spec.Controller == networking.HeadwayController
+}
+
+func same(a, b networkingv1.IngressLoadBalancerIngress) bool {
+	return a.IP == b.IP && a.Hostname == b.Hostname && len(a.Ports) == len(b.Ports)
+}
+
+// addresses are those of the nodes that serve Ingresses.
+func addresses(nodes []object.Object) []networkingv1.IngressLoadBalancerIngress {
+	var ips []string
+	for _, obj := range nodes {
+		if a := address(obj); a != "" {
+			ips = append(ips, a)
+		}
+	}
+	slices.Sort(ips)
+	var list []networkingv1.IngressLoadBalancerIngress
+	for _, ip := range slices.Compact(ips) {
+		list = append(list, networkingv1.IngressLoadBalancerIngress{IP: ip})
+	}
+	return list
+}
+
+// address is where a node serves Ingresses: its external address, else its internal one;
+// empty if it serves none at present.
+func address(obj object.Object) string {
+	node, ok := obj.(*corev1.Node)
+	if !ok || node == nil || node.DeletionTimestamp != nil || node.Annotations[networking.NodeAnnotation] != "true" {
+		return ""
+	}
+	if !slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	}) {
+		return ""
+	}
+	internal := ""
+	for _, a := range node.Status.Addresses {
+		switch {
+		case a.Type == corev1.NodeExternalIP:
+			return a.Address
+		case a.Type == corev1.NodeInternalIP && internal == "":
+			internal = a.Address
+		}
+	}
+	return internal
+}
