@@ -14,6 +14,7 @@ import (
 
 	"headway.dev/nodes/worker"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -76,6 +77,9 @@ type Config struct {
 	NameServer *dns.Config
 	// Policies has NetworkPolicies kept to; nil: nobody does.
 	Policies worker.Policies
+	// IngressMetrics are those of the proxy by which this node serves Ingresses; nil: it
+	// serves none.
+	IngressMetrics prometheus.Gatherer
 	// ResolvConf is the file of the node's own name servers, for pods and for
 	// NameServer; default /etc/resolv.conf.
 	ResolvConf string
@@ -192,7 +196,7 @@ func New(cfg Config) (*Agent, error) {
 	a.node = registration.New(registration.Config{
 		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
 		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDR: cfg.SetPodCIDR, StreamingListener: cfg.StreamingListener,
-		VolumesDir: a.volumes.Kept(), Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
+		VolumesDir: a.volumes.Kept(), Ingress: cfg.IngressMetrics != nil, Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
 	})
 	return a, nil
 }

@@ -17,9 +17,12 @@ import (
 // serveStreams serves logs, exec, attach and port-forward until ctx ends. What
 // is open then is cut: a stream has no end of its own.
 func (a *Agent) serveStreams(ctx context.Context) error {
-	var metrics prometheus.Gatherer
+	var metrics prometheus.Gatherers
 	if a.names != nil {
-		metrics = a.names.Metrics()
+		metrics = append(metrics, a.names.Metrics())
+	}
+	if a.cfg.IngressMetrics != nil {
+		metrics = append(metrics, a.cfg.IngressMetrics)
 	}
 	s := &http.Server{
 		Handler:           server.New(a.cfg.NodeName, a.workers, a.cfg.Runtime, a.cfg.Client.AuthorizationV1().SubjectAccessReviews(), metrics, a.log),

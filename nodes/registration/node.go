@@ -28,6 +28,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/nodes/machine"
 	"headway.dev/nodes/objects"
@@ -59,6 +60,8 @@ type Config struct {
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's.
 	Version, RuntimeVersion string
+	// Ingress says that the node serves Ingresses.
+	Ingress bool
 	// Handlers are the names of the handlers of RuntimeClasses that the runtime has.
 	Handlers []string
 	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known; if it
@@ -171,8 +174,9 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 	}, Spec: corev1.NodeSpec{Taints: n.cfg.Taints}}
 	maps.Copy(want.Labels, n.cfg.Labels)
 	if n.cfg.VolumesDir != "" {
-		want.Annotations = map[string]string{storage.VolumesAnnotation: n.cfg.VolumesDir}
+		metav1.SetMetaDataAnnotation(&want.ObjectMeta, storage.VolumesAnnotation, n.cfg.VolumesDir)
 	}
+	metav1.SetMetaDataAnnotation(&want.ObjectMeta, networking.NodeAnnotation, strconv.FormatBool(n.cfg.Ingress))
 	if podCIDR != "" {
 		want.Spec.PodCIDR, want.Spec.PodCIDRs = podCIDR, []string{podCIDR}
 	}

@@ -10,14 +10,18 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 	kube "k8s.io/component-base/version"
 
 	"headway.dev/cmd/headway/datadir"
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
+	"headway.dev/nodes/ingress"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/peers"
 	"headway.dev/nodes/policy"
@@ -42,6 +46,10 @@ type Member struct {
 
 	network  *network.Network
 	policies *policy.Agent
+	// ingress is the proxy for Ingresses, nil if the machine has none; ingressEvents is
+	// by whom it tells users something, while it runs.
+	ingress       *ingress.Server
+	ingressEvents atomic.Pointer[record.EventRecorder]
 }
 
 // Open prepares the member, and changes nothing on the machine.
@@ -56,7 +64,7 @@ func (m *Member) Open() (err error) {
 	m.policies = policy.New(policy.Config{
 		NodeName: m.Name, Client: client.CoreV1().RESTClient(), Attached: m.network.Attached, Warn: m.Warn, Log: m.Log.With("part", "policies"),
 	})
-	return nil
+	return m.openIngress()
 }
 
 // RunAgent runs the pods of the machine until ctx ends.
@@ -85,6 +93,10 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	var ingressMetrics prometheus.Gatherer
+	if m.ingress != nil {
+		ingressMetrics = m.ingress.Metrics()
+	}
 	agent, err := nodes.New(nodes.Config{
 		NodeName: m.Name,
 		NodeIP:   m.IP.String(),
@@ -108,6 +120,7 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 		RuntimeHandlers:   m.handlers.Names(),
 		NameServer:        m.nameServer(),
 		Policies:          m.policies,
+		IngressMetrics:    ingressMetrics,
 		ResolvConf:        m.ResolvConf,
 		Looked:            m.Looked,
 		Log:               m.Log.With("part", "agent"),

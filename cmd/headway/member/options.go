@@ -31,6 +31,11 @@ type Options struct {
 	ProxyMode       string
 	DNSAddress      string
 	ResolvConf      string
+
+	IngressHTTP, IngressHTTPS string
+	IngressTrusted            []string
+	IngressProxyProtocol      bool
+	IngressAccessLog          string
 }
 
 // AddFlags adds the flags, and sets their defaults.
@@ -46,6 +51,11 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.ProxyMode, "proxy-mode", string(proxy.ModeIptables), "what the service proxy writes: iptables, or nftables for clusters of thousands of Services")
 	flags.StringVar(&o.DNSAddress, "dns-address", "169.254.53.53", "address at which this node answers its pods' questions for names, of the node's own and nobody else's (none: no cluster DNS)")
 	flags.StringVar(&o.ResolvConf, "resolv-conf", "", "file that names this node's name servers, for all names outside of the cluster and for pods with the dnsPolicy Default (default: /etc/resolv.conf, or systemd-resolved's own if that names only its stub)")
+	flags.StringVar(&o.IngressHTTP, "ingress-http-address", ":80", "address at which this node serves Ingresses by HTTP, while there are any of the controller headway.dev/ingress (none: not at all)")
+	flags.StringVar(&o.IngressHTTPS, "ingress-https-address", ":443", "address at which this node serves Ingresses by HTTPS, while there are any of the controller headway.dev/ingress (none: not at all)")
+	flags.StringSliceVar(&o.IngressTrusted, "ingress-trusted-proxy", nil, "address or range of load balancers before the Ingresses, which may say by X-Forwarded-* who the client is (repeatable)")
+	flags.BoolVar(&o.IngressProxyProtocol, "ingress-proxy-protocol", false, "connections of trusted proxies to the Ingresses begin with the PROXY protocol, version 1 or 2")
+	flags.StringVar(&o.IngressAccessLog, "ingress-access-log", "", "file to log each request to the Ingresses to, a line of JSON each (default: none)")
 }
 
 // Config is the checked meaning of the flags, and what the cluster says.
@@ -74,6 +84,11 @@ type Config struct {
 	proxyMode proxy.Mode
 	eviction  eviction.Thresholds
 	handlers  handler.Set
+	// Where Ingresses are served, empty: nowhere; and which proxies are before them.
+	ingressHTTP, ingressHTTPS string
+	trustedProxies            []netip.Prefix
+	proxyProtocol             bool
+	accessLog                 string // empty: none
 }
 
 // Config checks the flags, and returns an error that tells what is wrong with them.
@@ -93,6 +108,9 @@ func (o *Options) Config(dataDir string) (cfg Config, err error) {
 		return cfg, fmt.Errorf("--proxy-mode: %w", err)
 	}
 	if err := o.names(&cfg); err != nil {
+		return cfg, err
+	}
+	if err := o.ingress(&cfg); err != nil {
 		return cfg, err
 	}
 	if cfg.ImagesDir, err = o.images(dataDir); err != nil {

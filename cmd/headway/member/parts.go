@@ -57,10 +57,14 @@ func Background(held datadir.Held) []Part {
 
 // Parts are those of a machine.
 func (m *Member) Parts() []Part {
-	return []Part{
+	parts := []Part{
 		{Name: "agent", Run: m.RunAgent},
 		{Name: "service proxy", Run: m.RunProxy, Again: true},
 		{Name: "routes to other nodes", Run: m.runPeers, Again: true},
 		{Name: "network policies", Run: m.policies.Run, Again: true},
 	}
+	if m.ingress != nil {
+		parts = append(parts, Part{Name: "proxy for ingresses", Run: m.runIngress, Again: true})
+	}
+	return parts
 }
