@@ -22,6 +22,9 @@ var (
 	classKind = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
 	// runtimeKind is the kind of what pods are run by.
 	runtimeKind = schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"}
+	// ingressClassKind is the kind of what Ingresses are served by, also those that name
+	// none.
+	ingressClassKind = schema.GroupKind{Group: "networking.k8s.io", Kind: "IngressClass"}
 )
 
 // maxWarnings is how many warnings of a plan are reported.
@@ -73,11 +76,12 @@ type Said struct {
 
 // Decides reports whether what is said of other objects depends on an object:
 // what pods may do is up to the labels of their namespace and to who deploys to
-// it, they need their account and their class, and what is there counts; and custom
+// it, they need their account and their class, and what is there counts; Ingresses get the
+// class that is the default; and custom
 // resources are asked about by the names in their definition.
 func Decides(key object.Key) bool {
 	switch key.GroupKind {
-	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind, runtimeKind, scheme.Definition:
+	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind, runtimeKind, ingressClassKind, scheme.Definition:
 		return true
 	}
 	return false
