@@ -123,7 +123,7 @@ bench: images ## measure clusters and parts on this machine and print the table 
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/bench.txt
 	$(MAKE) bench-git BENCH='$(BENCH)' SUMMARY=@true
 	$(MEASURE) -benchtime 1x ./cmd/headway/e2e | tee -a $(BUILD)/bench.txt
-	$(MEASURE) ./engine/... ./manifests/... ./nodes/dns/... ./nodes/policy ./proxy/... | tee -a $(BUILD)/bench.txt
+	$(MEASURE) ./engine/... ./manifests/... ./nodes/dns/... ./nodes/ingress/... ./nodes/policy ./proxy/... | tee -a $(BUILD)/bench.txt
 	$(SUMMARY)
 
 .PHONY: bench-git

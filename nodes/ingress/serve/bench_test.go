@@ -72,7 +72,8 @@ func BenchmarkRequests(b *testing.B) {
 			start func(*testing.B, string) (string, []int)
 		}{
 			{"direct", func(_ *testing.B, backend string) (string, []int) { return backend, nil }},
-			{"headway", benchHeadway}, {"nginx", benchNginx},
+			{"headway", benchHeadway},
+			{"nginx", benchNginx},
 		} {
 			address, pids := via.start(b, backend)
 			b.Run(fmt.Sprintf("%s/bytes=%d", via.name, size), func(b *testing.B) { benchRequests(b, address, pids) })
@@ -210,7 +211,7 @@ http {
 		b.Fatal(err)
 	}
 	pids := []int{cmd.Process.Pid}
-	for _, field := range strings.Fields(string(children)) {
+	for field := range strings.FieldsSeq(string(children)) {
 		pid, err := strconv.Atoi(field)
 		if err != nil {
 			b.Fatal(err)
