@@ -54,7 +54,7 @@ var rooms = map[string][]string{
 	"syncer/preview":  {"rollout", "needs", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "policy", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
-	"engine/api":      {"stack", "fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},
+	"engine/api":      {"stack", "fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "tunnel", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},
 	"engine/controllers": {
 		"control",
 		"history",
@@ -88,6 +88,7 @@ var rooms = map[string][]string{
 	"nodes": {
 		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
 		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "ingress", "peers", "status", "pull", "eviction",
+		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "tunnel", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/ingress":  {"routes", "certificates", "upstream", "serve", "."},

@@ -42,6 +42,7 @@ import (
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
+	"headway.dev/engine/api/tunnel"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/bootstrap"
 	"headway.dev/engine/controllers/control"
@@ -146,6 +147,7 @@ type Engine struct {
 	tokens    authn.Tokens
 	accounts  *satoken.Issuer
 	server    *api.Server
+	tunnels   *tunnel.Tunnels
 }
 
 // Gate reviews users' writes through the API before they are stored.
@@ -221,12 +223,15 @@ func Open(cfg Config) (*Engine, error) {
 		cfg.Log.Warn("Nobody is anonymous, because everybody may do everything (--authorization-mode=AlwaysAllow)")
 		cfg.Authentication.ForbidAnonymous()
 	}
-	if e.converter, err = configured.NewConverter(e.store, cfg.Egress); err != nil {
+	if e.tunnels, err = tunnel.New(e.store, cfg.Log.With("part", "api")); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if e.converter, err = configured.NewConverter(e.store, cfg.Egress, e.tunnels.DialPod); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	plugged, err := plugins.New(plugins.Config{
 		Stored: e.store, Kinds: &e.kinds, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Tolerations: cfg.Tolerations, Log: cfg.Log.With("part", "admission"),
-		Configured: configured.New(configured.Config{Stored: e.store, Kinds: &e.kinds, Converter: e.converter, Configurations: &e.hooks, Authorizer: e.auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
+		Configured: configured.New(configured.Config{Stored: e.store, Kinds: &e.kinds, Converter: e.converter, Configurations: &e.hooks, Authorizer: e.auth, Types: openapi.TypeConverter(), Egress: cfg.Egress, Pods: e.tunnels.DialPod}),
 	})
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -313,6 +318,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Gate:        gate,
 		Admission:   e.admission,
 		Egress:      e.cfg.Egress,
+		Tunnels:     e.tunnels,
 
 		Audit:          e.cfg.Audit,
 		Authentication: e.cfg.Authentication,

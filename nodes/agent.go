@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headway.dev/nodes/worker"
@@ -21,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 
 	"headway.dev/manifests/guard"
@@ -59,8 +62,11 @@ type Config struct {
 	// certificate. If it is nil these are not served.
 	StreamingListener net.Listener
 	StreamingTLS      *tls.Config
-	Labels            map[string]string
-	Taints            []corev1.Taint
+	// API is how the server is reached, to which the agent keeps a tunnel open; nil: the
+	// server is in this process, or reaches the node by itself.
+	API    *rest.Config
+	Labels map[string]string
+	Taints []corev1.Taint
 	// MaxPods defaults to 110.
 	MaxPods int
 	// PodPidsLimit is the largest number of processes and threads in a pod, the
@@ -163,7 +169,8 @@ type Agent struct {
 	evictor  *eviction.Evictor
 	node     *registration.Node
 	machine  machine.Machine
-	names    *dns.Server // nil: none
+	names    *dns.Server                  // nil: none
+	podRange atomic.Pointer[netip.Prefix] // nil: not known yet
 
 	workers *worker.Set
 	ctx     context.Context //nolint:containedctx // the life of Run
@@ -193,9 +200,13 @@ func New(cfg Config) (*Agent, error) {
 	a.evictor = eviction.New(eviction.Config{
 		Thresholds: cfg.EvictionHard, Period: cfg.EvictionPeriod, Machine: m, Pods: a.workers.Evictable, Find: a.workers.FindEvictable, Usage: a.storageUsage, Log: cfg.Log,
 	})
+	setPodCIDR := cfg.SetPodCIDR
+	if setPodCIDR != nil {
+		setPodCIDR = a.rangeOfPods
+	}
 	a.node = registration.New(registration.Config{
 		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
-		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDR: cfg.SetPodCIDR, StreamingListener: cfg.StreamingListener,
+		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDR: setPodCIDR, StreamingListener: cfg.StreamingListener,
 		VolumesDir: a.volumes.Kept(), Ingress: cfg.IngressMetrics != nil, Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
 	})
 	return a, nil
@@ -246,6 +257,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		group.Go(func() error {
 			return guard.Call(ctx, "serve logs and exec", func() error { return a.serveStreams(ctx) })
 		})
+	}
+	if a.cfg.API != nil && a.cfg.StreamingListener != nil {
+		group.Go(func() error { return guard.Loop(ctx, "tunnel to the server", a.keepTunnel) })
 	}
 	group.Go(func() error {
 		// Images first: a pod that finds its image missing waits for its back-off.

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"headway.dev/nodes/server"
+	"headway.dev/nodes/tunnel"
 )
 
 // serveStreams serves logs, exec, attach and port-forward until ctx ends. What
@@ -39,4 +41,35 @@ func (a *Agent) serveStreams(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("serve logs and exec: %w", err)
+}
+
+// keepTunnel lets the server reach this node and its pods without dialling them, until
+// ctx ends.
+func (a *Agent) keepTunnel(ctx context.Context) error {
+	own, err := netip.ParseAddrPort(a.cfg.StreamingListener.Addr().String())
+	if err != nil {
+		return fmt.Errorf("address of logs and exec: %w", err)
+	}
+	return tunnel.Run(ctx, tunnel.Config{
+		NodeName: a.cfg.NodeName, API: a.cfg.API, Own: own, Pods: a.workers.List, Log: a.log,
+		Ranges: func() []netip.Prefix {
+			if prefix := a.podRange.Load(); prefix != nil {
+				return []netip.Prefix{*prefix}
+			}
+			return nil
+		},
+	})
+}
+
+// rangeOfPods hands the range of the node's pods on, and keeps it.
+func (a *Agent) rangeOfPods(cidr string) error {
+	prefix, err := netip.ParsePrefix(cidr)
+	if err != nil {
+		return err
+	}
+	if err := a.cfg.SetPodCIDR(cidr); err != nil {
+		return err
+	}
+	a.podRange.Store(&prefix)
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -37,12 +38,14 @@ import (
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/storage"
 	"headway.dev/engine/api/streaming"
+	"headway.dev/engine/api/tunnel"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/egress"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/nodeconfig"
 )
 
 // Config of New.
@@ -87,6 +90,9 @@ type Config struct {
 	// which requests are handed on, must not have; nil denies
 	// none.
 	Egress *egress.Policy
+	// Tunnels are those to nodes, through which they and their pods are reached (default:
+	// those that agents open to this server).
+	Tunnels *tunnel.Tunnels
 	// Gate, if set, is asked about users' writes.
 	Gate registry.Gate
 	// Audit is where requests are logged; nil for nowhere. Run runs and closes
@@ -157,6 +163,17 @@ func New(cfg Config) (*Server, error) {
 		cfg.Kinds = &scheme.Registry{}
 	}
 	setUpProcess(cfg.Log)
+	if cfg.Tunnels == nil {
+		var err error
+		if cfg.Tunnels, err = tunnel.New(cfg.Store, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Routes = maps.Clone(cfg.Routes)
+	if cfg.Routes == nil {
+		cfg.Routes = map[string]http.Handler{}
+	}
+	cfg.Routes[nodeconfig.TunnelPrefix] = cfg.Tunnels
 	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
@@ -176,7 +193,7 @@ func New(cfg Config) (*Server, error) {
 		admission: requestAdmission{cfg.Admission, cfg.Store, cfg.Roles, auth},
 		audit:     cfg.Audit,
 		methods:   cfg.Authentication,
-		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
+		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS, cfg.Tunnels),
 		version: versionInfo(cfg.Version), started: make(chan struct{}), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be
 		// refused by authentication, which then can tell why.
@@ -222,7 +239,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	}
 	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis") // one for all servers
 	s.aggregate = aggregate.New(aggregate.Config{
-		Store: cfg.Store, Certificate: cfg.FrontProxy, Egress: cfg.Egress, Groups: c.AggregatedDiscoveryGroupManager, Serializer: c.Serializer, Log: cfg.Log,
+		Store: cfg.Store, Certificate: cfg.FrontProxy, Egress: cfg.Egress, Pods: cfg.Tunnels.DialPod, Groups: c.AggregatedDiscoveryGroupManager, Serializer: c.Serializer, Log: cfg.Log,
 	})
 	c.LongRunningFunc = longRunning(cfg.Routes, s.aggregate.Upgrades)
 	c.RequestTimeout = cmp.Or(cfg.RequestTimeout, c.RequestTimeout)
@@ -243,7 +260,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	}
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
 	resources, err := custom.New(custom.Config{
-		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(), Egress: cfg.Egress, Idle: cfg.Idle,
+		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(), Egress: cfg.Egress, Pods: cfg.Tunnels.DialPod, Idle: cfg.Idle,
 		Gate: cfg.Gate, Convert: cfg.Admission.Converter,
 	})
 	if err != nil {

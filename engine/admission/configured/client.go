@@ -39,7 +39,7 @@ var never = sync.OnceValues(func() (*egress.Policy, error) { return egress.Parse
 
 // guarded makes the clients of webhooks careful, which read no more than most bytes
 // of an answer.
-func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoResolverWrapper {
+func guarded(policy *egress.Policy, pods Dial, most int64) webhookutil.AuthenticationInfoResolverWrapper {
 	known := &debts{}
 	return func(inner webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
 		careful := func(cfg *rest.Config, err error, dial func(context.Context, string, string) (net.Conn, error)) (*rest.Config, error) {
@@ -60,7 +60,7 @@ func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoRe
 			},
 			ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
 				cfg, err := inner.ClientConfigForService(name, namespace, port)
-				return careful(cfg, err, DialService(policy))
+				return careful(cfg, err, DialService(policy, pods))
 			},
 		}
 	}
@@ -70,18 +70,28 @@ func dial(policy *egress.Policy) func(context.Context, string, string) (net.Conn
 	return policy.Dialer(dialTimeout).DialContext
 }
 
-// DialService dials the endpoint of a Service, or the name that one stands for,
-// which is as any other URL.
-func DialService(policy *egress.Policy) func(context.Context, string, string) (net.Conn, error) {
+// Dial connects to an address, as net.Dialer's DialContext.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialService dials the endpoint of a Service by pods, which may be nil, or the name that
+// one stands for, which is as any other URL.
+func DialService(policy *egress.Policy, pods Dial) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if _, err := netip.ParseAddrPort(address); err != nil {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
 			return dial(policy)(ctx, network, address)
 		}
 		inside, err := never()
 		if err != nil {
 			return nil, err
 		}
-		return dial(inside)(ctx, network, address)
+		if pods == nil {
+			return dial(inside)(ctx, network, address)
+		}
+		if err := inside.Check(at.Addr()); err != nil {
+			return nil, err
+		}
+		return pods(ctx, network, address)
 	}
 }
 

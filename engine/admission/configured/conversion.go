@@ -32,8 +32,8 @@ const (
 )
 
 // Conversion returns how conversion webhooks are reached: as those of admission are.
-func Conversion(stored object.Reader, policy *egress.Policy) (webhookutil.ServiceResolver, webhookutil.AuthenticationInfoResolverWrapper) {
-	return NewServices(stored), guarded(policy, mostConverted)
+func Conversion(stored object.Reader, policy *egress.Policy, pods Dial) (webhookutil.ServiceResolver, webhookutil.AuthenticationInfoResolverWrapper) {
+	return NewServices(stored), guarded(policy, pods, mostConverted)
 }
 
 // Converter asks conversion webhooks for who must not wait for long: the syncer, and
@@ -62,12 +62,12 @@ var _ custom.Converter = (*Converter)(nil)
 var errPanicked = errors.New("the conversion was not finished")
 
 // NewConverter returns a Converter that reaches webhooks as the API does.
-func NewConverter(stored object.Reader, policy *egress.Policy) (*Converter, error) {
-	return newConverter(stored, policy, patience)
+func NewConverter(stored object.Reader, policy *egress.Policy, pods Dial) (*Converter, error) {
+	return newConverter(stored, policy, pods, patience)
 }
 
-func newConverter(stored object.Reader, policy *egress.Policy, patience time.Duration) (*Converter, error) {
-	resolver, wrapper := Conversion(stored, policy)
+func newConverter(stored object.Reader, policy *egress.Policy, pods Dial, patience time.Duration) (*Converter, error) {
+	resolver, wrapper := Conversion(stored, policy, pods)
 	factory, err := conversion.NewCRConverterFactory(resolver, func(inner webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
 		return hurried(wrapper(inner), patience)
 	})

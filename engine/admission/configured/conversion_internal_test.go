@@ -27,7 +27,7 @@ func TestConverterWaitsForSilenceOnce(t *testing.T) {
 	}))
 	defer hook.Close()
 	defer close(done)
-	c, err := newConverter(nil, nil, time.Second)
+	c, err := newConverter(nil, nil, nil, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestConverterEndsWithWhoWaits(t *testing.T) {
 	}))
 	defer hook.Close()
 	defer close(done)
-	c, err := newConverter(nil, nil, time.Hour)
+	c, err := newConverter(nil, nil, nil, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,8 @@ type Config struct {
 	Types managedfields.TypeConverter
 	// Egress says which addresses webhooks must not have; nil denies none.
 	Egress *egress.Policy
+	// Pods connects to the endpoints of Services; nil: they are dialled.
+	Pods Dial
 }
 
 // New returns the plugins in Kubernetes' order.

@@ -163,7 +163,7 @@ func (h *hooks[P]) add(rules []admissionregistrationv1.RuleWithOperations) {
 // setUp gives a plugin of the library what it reads.
 func setUp(w *generic.Webhook, cfg Config, namespaces *shared, configurations cache.Indexer) error {
 	w.SetServiceResolver(NewServices(cfg.Stored))
-	w.SetAuthenticationInfoResolverWrapper(guarded(cfg.Egress, mostAnswer))
+	w.SetAuthenticationInfoResolverWrapper(guarded(cfg.Egress, cfg.Pods, mostAnswer))
 	w.SetExternalKubeClientSet(noClient{})
 	w.SetExternalKubeInformerFactory(factory{configurations: configurations, namespaces: namespaces})
 	w.SetUnconditionalAuthorizer(cfg.Authorizer)

@@ -46,6 +46,8 @@ type Config struct {
 	// Egress says which addresses the name that a Service stands for must not have;
 	// nil denies none.
 	Egress *egress.Policy
+	// Pods connects to the endpoints of Services; nil: they are dialled.
+	Pods configured.Dial
 	// Groups is the aggregated discovery, of which others serve a part.
 	Groups aggregated.ResourceManager
 	// Serializer writes the discovery for clients that do not ask for that.

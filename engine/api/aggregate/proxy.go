@@ -175,7 +175,7 @@ func (a *Aggregator) transport(s *apiregistrationv1.APIService) (*transport, err
 	// It decodes nothing: an answer is passed on as it comes. A proxy of the
 	// environment would dial in our place.
 	t = &transport{of: of, Transport: &http.Transport{
-		TLSClientConfig: config, DialContext: configured.DialService(a.Egress), ForceAttemptHTTP2: true, DisableCompression: true,
+		TLSClientConfig: config, DialContext: configured.DialService(a.Egress, a.Pods), ForceAttemptHTTP2: true, DisableCompression: true,
 		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 25, MaxResponseHeaderBytes: answerHeader,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}}

@@ -107,7 +107,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	converter, err := configured.NewConverter(st, denied)
+	converter, err := configured.NewConverter(st, denied, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/nodeconfig"
 	"headway.dev/manifests/nodepolicy"
 )
 
@@ -99,7 +100,7 @@ func (n Node) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.
 		return authorizer.DecisionNoOpinion, "", nil
 	}
 	if !a.IsResourceRequest() {
-		if node != "" && a.GetVerb() == "get" && a.GetPath() == nodepolicy.Path(node) {
+		if node != "" && a.GetVerb() == "get" && (a.GetPath() == nodepolicy.Path(node) || a.GetPath() == nodeconfig.TunnelPath(node)) {
 			return authorizer.DecisionAllow, "", nil
 		}
 		return authorizer.DecisionNoOpinion, "", nil

@@ -36,6 +36,8 @@ type Config struct {
 	Client *restclient.Config
 	// Egress says which addresses conversion webhooks must not have; nil denies none.
 	Egress *egress.Policy
+	// Pods connects to the endpoints of Services; nil: they are dialled.
+	Pods configured.Dial
 	// Idle is how long what is made of a definition is kept after the last request for
 	// one of its resources (default 30s).
 	Idle time.Duration
@@ -84,7 +86,7 @@ func New(cfg Config) (*Resources, error) {
 		}
 		return k.GroupKind(), true
 	}
-	services, wrapper := configured.Conversion(cfg.Reader, cfg.Egress)
+	services, wrapper := configured.Conversion(cfg.Reader, cfg.Egress, cfg.Pods)
 	c := apiextensions.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: generic},
 		ExtraConfig: apiextensions.ExtraConfig{

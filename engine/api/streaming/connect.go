@@ -78,15 +78,15 @@ func (c Connect) Connect(ctx context.Context, name string, opts runtime.Object, 
 	if pod.Spec.NodeName == "" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", name))
 	}
-	location, err := c.nodes.location(pod.Spec.NodeName, path, query)
+	location, transport, err := c.nodes.location(pod.Spec.NodeName, path, query)
 	if err != nil {
 		return nil, err
 	}
-	spdy := utilproxy.NewUpgradeAwareHandler(location, c.nodes.transport, false, true, utilproxy.NewErrorResponder(responder))
+	spdy := utilproxy.NewUpgradeAwareHandler(location, transport, false, true, utilproxy.NewErrorResponder(responder))
 	if _, ok := opts.(*corev1.PodPortForwardOptions); ok {
 		return proxy.NewTranslatingHandler(spdy, proxy.NewTunnelingHandler(spdy), wsstream.IsWebSocketRequestWithTunnelingProtocol), nil
 	}
-	translator := proxy.NewStreamTranslatorHandler(location, c.nodes.transport, 0, streams)
+	translator := proxy.NewStreamTranslatorHandler(location, transport, 0, streams)
 	return proxy.NewTranslatingHandler(spdy, translator, wsstream.IsWebSocketRequestWithStreamCloseProtocol), nil
 }
 

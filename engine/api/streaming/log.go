@@ -84,11 +84,10 @@ func (l Log) Get(ctx context.Context, name string, opts runtime.Object) (runtime
 	if pod.Spec.NodeName == "" {
 		return logStream{stream}, nil
 	}
-	stream.Location, err = l.nodes.location(pod.Spec.NodeName, fmt.Sprintf("/containerLogs/%s/%s/%s", pod.Namespace, pod.Name, container), logQuery(options))
+	stream.Location, stream.Transport, err = l.nodes.location(pod.Spec.NodeName, fmt.Sprintf("/containerLogs/%s/%s/%s", pod.Namespace, pod.Name, container), logQuery(options))
 	if err != nil {
 		return nil, err
 	}
-	stream.Transport = l.nodes.transport
 	return logStream{stream}, nil
 }
 

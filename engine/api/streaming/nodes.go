@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,26 +33,31 @@ const defaultPort = 10250
 
 // Nodes reaches the streaming servers of the nodes, and the pods on them.
 type Nodes struct {
-	reader    object.Reader
-	transport *http.Transport
-	pods      *http.Transport
+	reader object.Reader
+	dialer Dialer
+	config *tls.Config // towards the nodes' servers; nil: they are not reached
+	pods   *http.Transport
+
+	mu    sync.Mutex
+	nodes map[string]*http.Transport // by name
+}
+
+// Dialer connects to addresses of nodes and pods, wherever these are.
+type Dialer interface {
+	DialNode(ctx context.Context, node, address string) (net.Conn, error)
+	DialPod(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewNodes returns the client side. config verifies the nodes' servers and has
 // the certificate by which they recognise this server; without one every
 // request to a node fails.
-func NewNodes(reader object.Reader, config *tls.Config) *Nodes {
-	n := &Nodes{reader: reader, pods: newPodTransport()}
+func NewNodes(reader object.Reader, config *tls.Config, dialer Dialer) *Nodes {
+	n := &Nodes{reader: reader, pods: newPodTransport(dialer), dialer: dialer, nodes: map[string]*http.Transport{}}
 	if config != nil {
 		config = config.Clone()
 		// A connection that is upgraded has to be HTTP/1.1.
 		config.NextProtos = []string{"http/1.1"}
-		n.transport = &http.Transport{
-			TLSClientConfig:     config,
-			TLSHandshakeTimeout: 10 * time.Second,
-			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			IdleConnTimeout:     90 * time.Second,
-		}
+		n.config = config
 	}
 	return n
 }
@@ -59,29 +65,60 @@ func NewNodes(reader object.Reader, config *tls.Config) *Nodes {
 // Close drops idle connections.
 func (n *Nodes) Close() {
 	n.pods.CloseIdleConnections()
-	if n.transport != nil {
-		n.transport.CloseIdleConnections()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.nodes {
+		t.CloseIdleConnections()
 	}
 }
 
-// location is the URL of a path on a node's streaming server.
-func (n *Nodes) location(name, path string, query url.Values) (*url.URL, error) {
-	if n.transport == nil {
-		return nil, apierrors.NewServiceUnavailable("this server has no certificate to connect to nodes with")
+// transport reaches the server of one node: not by its address alone, which another node
+// may claim.
+func (n *Nodes) transport(name string) *http.Transport {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.nodes[name]
+	if t == nil {
+		t = &http.Transport{
+			TLSClientConfig: n.config, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				return n.dialer.DialNode(ctx, name, address)
+			},
+		}
+		n.nodes[name] = t
+	}
+	return t
+}
+
+// forget drops what is kept for a node that is not there any more.
+func (n *Nodes) forget(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.nodes[name]; t != nil {
+		t.CloseIdleConnections()
+		delete(n.nodes, name)
+	}
+}
+
+// location is the URL of a path on a node's streaming server, and how it is reached.
+func (n *Nodes) location(name, path string, query url.Values) (*url.URL, *http.Transport, error) {
+	if n.config == nil {
+		return nil, nil, apierrors.NewServiceUnavailable("this server has no certificate to connect to nodes with")
 	}
 	found, ok := n.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Node"}, Name: name}).(*corev1.Node)
 	if !ok || found == nil {
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, name)
+		n.forget(name)
+		return nil, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, name)
 	}
 	host := address(found)
 	if host == "" {
-		return nil, apierrors.NewInternalError(fmt.Errorf("no preferred addresses found; known addresses: %v", found.Status.Addresses))
+		return nil, nil, apierrors.NewInternalError(fmt.Errorf("no preferred addresses found; known addresses: %v", found.Status.Addresses))
 	}
 	port := int(found.Status.DaemonEndpoints.KubeletEndpoint.Port)
 	if port == 0 {
 		port = defaultPort
 	}
-	return &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: path, RawQuery: query.Encode()}, nil
+	return &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: path, RawQuery: query.Encode()}, n.transport(name), nil
 }
 
 // mostAnswer bounds what Get reads.
@@ -89,7 +126,7 @@ const mostAnswer = 16 << 20
 
 // Get asks a node for a path itself, for nobody else.
 func (n *Nodes) Get(ctx context.Context, node, path string) ([]byte, error) {
-	location, err := n.location(node, path, nil)
+	location, transport, err := n.location(node, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +134,7 @@ func (n *Nodes) Get(ctx context.Context, node, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := n.transport.RoundTrip(request)
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return nil, fmt.Errorf("ask node %s: %w", node, err)
 	}

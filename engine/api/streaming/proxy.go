@@ -184,12 +184,12 @@ func (p Proxy) node(_ context.Context, id string) (*url.URL, http.RoundTripper, 
 	if !ok {
 		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("invalid node request %q", id))
 	}
-	own, err := p.nodes.location(name, "", nil)
+	own, transport, err := p.nodes.location(name, "", nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	if port == "" || port == own.Port() {
-		return own, p.nodes.transport, nil
+		return own, transport, nil
 	}
 	if err := reachable(own.Hostname()); err != nil {
 		return nil, nil, err
@@ -217,11 +217,11 @@ func locationOf(scheme, host, port string) *url.URL {
 
 // newPodTransport reaches programs in pods. Their certificates are not verified,
 // as Kubernetes does not: nobody knows who signs them.
-func newPodTransport() *http.Transport {
+func newPodTransport(dialer Dialer) *http.Transport {
 	return &http.Transport{
 		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}, //nolint:gosec // see above
 		TLSHandshakeTimeout: 10 * time.Second,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:         dialer.DialPod,
 		IdleConnTimeout:     90 * time.Second,
 		MaxIdleConnsPerHost: 2,
 	}

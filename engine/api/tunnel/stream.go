@@ -1,0 +1,118 @@
+package tunnel
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// linger is how long what was written before the end may take to arrive.
+const linger = 5 * time.Second
+
+// stream is a connection through a tunnel. A deadline that passes ends it, unlike that of
+// a socket, which can be moved afterwards.
+type stream struct {
+	in            io.ReadCloser
+	out           *io.PipeWriter
+	cancel        context.CancelFunc
+	local, remote net.Addr
+	late, closed  atomic.Bool
+
+	mu          sync.Mutex
+	read, write *time.Timer
+}
+
+// Read implements net.Conn.
+func (s *stream) Read(p []byte) (int, error) {
+	if s.closed.Load() {
+		return 0, s.because(net.ErrClosed)
+	}
+	n, err := s.in.Read(p)
+	return n, s.because(err)
+}
+
+// Write implements net.Conn. It returns once HTTP/2 has taken all, which waits until the
+// other side has room for it.
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.out.Write(p)
+	return n, s.because(err)
+}
+
+// because is why a read or write has failed.
+func (s *stream) because(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case s.late.Load():
+		return os.ErrDeadlineExceeded
+	case s.closed.Load():
+		return net.ErrClosed
+	default:
+		return err
+	}
+}
+
+// CloseWrite tells the other side that no more comes.
+func (s *stream) CloseWrite() error { return s.out.Close() }
+
+// Close implements net.Conn.
+func (s *stream) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.set(&s.read, time.Time{})
+	s.set(&s.write, time.Time{})
+	// The end follows what was written. Then the agent ends the stream, or nobody
+	// waits for that any longer.
+	_ = s.out.Close()
+	time.AfterFunc(linger, s.cancel)
+	return nil
+}
+
+// LocalAddr implements net.Conn.
+func (s *stream) LocalAddr() net.Addr { return s.local }
+
+// RemoteAddr implements net.Conn.
+func (s *stream) RemoteAddr() net.Addr { return s.remote }
+
+// SetDeadline implements net.Conn.
+func (s *stream) SetDeadline(t time.Time) error {
+	s.set(&s.read, t)
+	s.set(&s.write, t)
+	return nil
+}
+
+// SetReadDeadline implements net.Conn.
+func (s *stream) SetReadDeadline(t time.Time) error {
+	s.set(&s.read, t)
+	return nil
+}
+
+// SetWriteDeadline implements net.Conn.
+func (s *stream) SetWriteDeadline(t time.Time) error {
+	s.set(&s.write, t)
+	return nil
+}
+
+func (s *stream) set(timer **time.Timer, t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if *timer != nil {
+		(*timer).Stop()
+		*timer = nil
+	}
+	if t.IsZero() || s.closed.Load() {
+		return
+	}
+	*timer = time.AfterFunc(time.Until(t), s.expire)
+}
+
+func (s *stream) expire() {
+	s.late.Store(true)
+	s.cancel()
+	_ = s.Close()
+}

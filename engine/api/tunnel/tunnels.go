@@ -1,0 +1,206 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+
+	"headway.dev/engine/api/authz"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/nodeconfig"
+)
+
+const (
+	// silence is for how long a tunnel may bring nothing before it is asked whether it
+	// is there, and patience for how long it may take to answer, and to take a byte.
+	silence, patience = 15 * time.Second, 15 * time.Second
+	// dialTimeout bounds the attempt to reach an address, by whatever way.
+	dialTimeout = 10 * time.Second
+	// window is what one connection may have in this server's memory that nobody has
+	// read yet. The whole tunnel's window is that of many, so that connections which
+	// nobody reads do not stop the others.
+	window, windows = 256 << 10, 1 << 30
+)
+
+// Tunnels are those of all nodes.
+type Tunnels struct {
+	reader object.Reader
+	log    *slog.Logger
+	http2  *http2.Transport
+	direct net.Dialer
+
+	mu   sync.Mutex
+	open map[string]*tunnel // by node; the newest
+	// changed is closed, and replaced, when a tunnel opens.
+	changed chan struct{}
+}
+
+// tunnel is one connection of an agent.
+type tunnel struct {
+	conn *notifying
+	http *http2.ClientConn
+	// replaced is closed when the node has opened another one.
+	replaced chan struct{}
+}
+
+// New returns the tunnels of the nodes that reader has; there are none yet.
+func New(reader object.Reader, log *slog.Logger) (*Tunnels, error) {
+	base := &http.Transport{DisableCompression: true, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: windows}}
+	h2, err := http2.ConfigureTransports(base)
+	if err != nil {
+		return nil, fmt.Errorf("set up HTTP/2 for tunnels: %w", err)
+	}
+	h2.DisableCompression = true
+	h2.ReadIdleTimeout, h2.PingTimeout, h2.WriteByteTimeout = silence, patience, patience
+	return &Tunnels{
+		reader: reader, log: log, http2: h2, direct: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second},
+		open: map[string]*tunnel{}, changed: make(chan struct{}),
+	}, nil
+}
+
+// ServeHTTP takes over the connection of an agent, and returns when it has ended. Who asks
+// has to be the node itself, whatever rights others have.
+func (t *Tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	node, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, nodeconfig.TunnelPrefix), "/tunnel")
+	if !ok || r.URL.Path != nodeconfig.TunnelPath(node) {
+		http.NotFound(w, r)
+		return
+	}
+	user, _ := genericapirequest.UserFrom(r.Context())
+	if user == nil {
+		http.Error(w, "missing user", http.StatusForbidden)
+		return
+	}
+	if name, isNode := authz.NodeName(user); !isNode || name != node {
+		http.Error(w, fmt.Sprintf("User %q cannot open the tunnel of node %q: only that node can", user.GetName(), node), http.StatusForbidden)
+		return
+	}
+	if t.node(node) == nil {
+		http.Error(w, fmt.Sprintf("nodes %q not found", node), http.StatusNotFound)
+		return
+	}
+	if r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), nodeconfig.TunnelProtocol) {
+		w.Header().Set("Upgrade", nodeconfig.TunnelProtocol)
+		http.Error(w, "this is for agents: Upgrade: "+nodeconfig.TunnelProtocol, http.StatusUpgradeRequired)
+		return
+	}
+	conn, err := takeOver(w)
+	if err != nil {
+		t.log.Warn("A node's tunnel is not opened", "node", node, "error", err)
+		return
+	}
+	defer conn.Close()
+	t.serve(r.Context(), node, conn)
+}
+
+// takeOver answers that the protocol changes, and returns the connection.
+func takeOver(w http.ResponseWriter) (*notifying, error) {
+	hijacker, ok := w.(http.Hijacker)
+	if !ok {
+		http.Error(w, "a tunnel needs HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		return nil, errors.New("the connection cannot be taken over")
+	}
+	conn, buffered, err := hijacker.Hijack()
+	if err != nil {
+		return nil, err
+	}
+	if n := buffered.Reader.Buffered(); n > 0 {
+		return nil, errors.Join(fmt.Errorf("the agent sent %d bytes before it was its turn", n), conn.Close())
+	}
+	err = conn.SetDeadline(time.Now().Add(patience))
+	if err == nil {
+		_, err = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + nodeconfig.TunnelProtocol + "\r\n\r\n"))
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &notifying{Conn: conn, closed: make(chan struct{})}, nil
+}
+
+// serve lets connections go through a tunnel until it breaks or ctx ends. One that is
+// replaced takes no new ones, and ends with its last.
+func (t *Tunnels) serve(ctx context.Context, node string, conn *notifying) {
+	client, err := t.http2.NewClientConn(conn)
+	if err != nil {
+		t.log.Warn("A node's tunnel is not opened", "node", node, "error", err)
+		return
+	}
+	one := &tunnel{conn: conn, http: client, replaced: make(chan struct{})}
+	t.put(node, one)
+	defer t.remove(node, one)
+	t.log.Info("A node keeps a tunnel open", "node", node, "from", conn.RemoteAddr().String())
+	select {
+	case <-conn.closed:
+		t.log.Info("A node's tunnel is closed", "node", node)
+	case <-one.replaced:
+		_ = client.Shutdown(ctx) // it fails with ctx
+		t.log.Info("A node's former tunnel is closed", "node", node)
+	case <-ctx.Done():
+	}
+	_ = client.Close()
+}
+
+func (t *Tunnels) put(node string, one *tunnel) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if before := t.open[node]; before != nil {
+		close(before.replaced)
+	}
+	t.open[node] = one
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+func (t *Tunnels) remove(node string, one *tunnel) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open[node] == one {
+		delete(t.open, node)
+	}
+}
+
+// of returns the tunnel of a node, or nil, and what is closed when there are others.
+func (t *Tunnels) of(node string) (*tunnel, <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open[node], t.changed
+}
+
+// Len is the number of nodes that keep a tunnel open.
+func (t *Tunnels) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
+func (t *Tunnels) node(name string) *corev1.Node {
+	node, _ := t.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Node"}, Name: name}).(*corev1.Node)
+	return node
+}
+
+// notifying tells when a connection was closed: by HTTP/2, when it broke, or by anybody.
+type notifying struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Close implements net.Conn.
+func (n *notifying) Close() error {
+	n.once.Do(func() { close(n.closed) })
+	return n.Conn.Close()
+}
