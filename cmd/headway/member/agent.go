@@ -19,6 +19,9 @@ import (
 	"headway.dev/nodes/join"
 )
 
+// KubeletPort is the kubelet's, where other programs look for a node's server.
+const KubeletPort = 10250
+
 // apiPort is the API's, where a server's URL names none.
 const apiPort = "6443"
 
@@ -38,7 +41,7 @@ func (a *Agent) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&a.Token, "token", "", "bootstrap token to join by, as `headway token create` prints it; not needed once the machine has joined")
 	flags.StringSliceVar(&a.Hashes, "ca-hash", nil, "hash of the key of the cluster's authority, sha256:…, as `headway token create` prints it (repeatable)")
 	flags.BoolVarP(&a.Verbose, "verbose", "v", false, "log what the components do to standard error")
-	a.Options.AddFlags(flags)
+	a.Options.AddFlags(flags, KubeletPort)
 }
 
 // serverURL is the URL that a flag means.
@@ -128,6 +131,7 @@ func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
 	m := &Member{
 		Config: cfg,
 		API:    node.Config(),
+		Remote: true,
 		Streaming: &tls.Config{
 			GetCertificate: serving.Get,
 			ClientAuth:     tls.RequireAndVerifyClientCert,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -39,6 +40,8 @@ type Member struct {
 	// Streaming is how the agent serves logs and exec: to clients with a certificate of
 	// the cluster's authority; what they may then is asked of the API.
 	Streaming *tls.Config
+	// Remote says that the server is another process, which the agent keeps a tunnel to.
+	Remote bool
 	// Warn tells the person who started the program something.
 	Warn func(format string, args ...any)
 	// Looked is called once, when the API knows what the agent found; nil: nothing.
@@ -84,9 +87,9 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(m.IP.String(), "0"))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(m.IP.String(), strconv.Itoa(m.AgentPort)))
 	if err != nil {
-		return fmt.Errorf("listen for logs and exec: %w", err)
+		return fmt.Errorf("listen for logs and exec: %w; give --agent-port another port, or 0 for any that is free", err)
 	}
 	defer listener.Close()
 	version, err := machine.Version(ctx)
@@ -97,7 +100,12 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 	if m.ingress != nil {
 		ingressMetrics = m.ingress.Metrics()
 	}
+	var api *rest.Config
+	if m.Remote {
+		api = m.API
+	}
 	agent, err := nodes.New(nodes.Config{
+		API:      api,
 		NodeName: m.Name,
 		NodeIP:   m.IP.String(),
 		Client:   client,

@@ -28,6 +28,7 @@ type Options struct {
 	CgroupRoot      string
 	EvictionHard    string
 	PodMaxPids      int64
+	AgentPort       int
 	ProxyMode       string
 	DNSAddress      string
 	ResolvConf      string
@@ -38,8 +39,9 @@ type Options struct {
 	IngressAccessLog          string
 }
 
-// AddFlags adds the flags, and sets their defaults.
-func (o *Options) AddFlags(flags *pflag.FlagSet) {
+// AddFlags adds the flags, and sets their defaults, of which port is that of --agent-port.
+func (o *Options) AddFlags(flags *pflag.FlagSet, port int) {
+	flags.IntVar(&o.AgentPort, "agent-port", port, "port of this node's own server, for logs, exec and metrics, which the API and monitoring reach (0: any that is free)")
 	flags.StringVar(&o.NodeName, "node-name", "", "name of this node (default: the hostname)")
 	flags.StringVar(&o.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
 	flags.StringVar(&o.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
@@ -67,6 +69,8 @@ type Config struct {
 	ImagesDir  string
 	CgroupRoot string
 	PodMaxPids int64
+	// AgentPort is where the agent serves logs and exec; 0: on any port that is free.
+	AgentPort int
 	// ClusterCIDR and ServiceCIDR are the ranges of the pods' and the Services' addresses.
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	// ClusterDomain is the domain of the names of Services and pods.
@@ -94,7 +98,7 @@ type Config struct {
 // Config checks the flags, and returns an error that tells what is wrong with them.
 // What is not about them remains to be set.
 func (o *Options) Config(dataDir string) (cfg Config, err error) {
-	cfg = Config{DataDir: dataDir, Containerd: o.Containerd, CgroupRoot: o.CgroupRoot, PodMaxPids: o.PodMaxPids, ownImages: o.ImagesDir != ""}
+	cfg = Config{DataDir: dataDir, Containerd: o.Containerd, CgroupRoot: o.CgroupRoot, PodMaxPids: o.PodMaxPids, AgentPort: o.AgentPort, ownImages: o.ImagesDir != ""}
 	if cfg.eviction, err = eviction.ParseHard(o.EvictionHard); err != nil {
 		return cfg, fmt.Errorf("--eviction-hard: %w", err)
 	}
@@ -103,6 +107,9 @@ func (o *Options) Config(dataDir string) (cfg Config, err error) {
 	}
 	if o.PodMaxPids == 0 || o.PodMaxPids < -1 {
 		return cfg, fmt.Errorf("--pod-max-pids %d is neither a number of processes nor -1", o.PodMaxPids)
+	}
+	if o.AgentPort < 0 || o.AgentPort > 65535 {
+		return cfg, fmt.Errorf("--agent-port %d is no port", o.AgentPort)
 	}
 	if cfg.proxyMode, err = proxy.ParseMode(o.ProxyMode); err != nil {
 		return cfg, fmt.Errorf("--proxy-mode: %w", err)

@@ -60,7 +60,9 @@ type Options struct {
 // AddFlags adds the flags of `headway up`, and sets their defaults.
 func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	up.addFlags(flags, "127.0.0.1:6443")
-	up.Options.AddFlags(flags)
+	// Its server is in this process, and asks what port it has: beside a kubelet or in
+	// tests it is in nobody's way.
+	up.Options.AddFlags(flags, 0)
 }
 
 // AddServerFlags adds the flags of `headway server`, and sets their defaults.
