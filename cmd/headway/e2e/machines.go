@@ -33,7 +33,19 @@ var places = map[string]place{"node-1": {ServerAddress, 66}, "node-2": {"10.66.0
 // StartMachines starts the first machine. Join adds the others.
 func StartMachines(tb testing.TB, imagesDir string, flags ...string) *Machines {
 	tb.Helper()
-	c := New(tb, append([]string{"--images-dir", imagesDir, "--listen", "0.0.0.0:6443", "--node-ip", ServerAddress}, flags...)...)
+	return startMachines(tb, imagesDir, New(tb, append([]string{"--images-dir", imagesDir, "--listen", "0.0.0.0:6443", "--node-ip", ServerAddress}, flags...)...))
+}
+
+// StartServer starts `headway server` on the first machine, which is no node then.
+func StartServer(tb testing.TB, imagesDir string, flags ...string) *Machines {
+	tb.Helper()
+	c := New(tb, flags...)
+	c.Program.command = []string{"server", "--data-dir", c.DataDir, "--advertise-address", ServerAddress, "--settle", "1s"}
+	return startMachines(tb, imagesDir, c)
+}
+
+func startMachines(tb testing.TB, imagesDir string, c *Cluster) *Machines {
+	tb.Helper()
 	m := &Machines{Cluster: c, router: c.id + "-r", agents: map[string]*Cluster{}, images: imagesDir}
 	command(tb, "ip", "netns", "add", m.router)
 	tb.Cleanup(func() { command(tb, "ip", "netns", "delete", m.router) })
@@ -74,6 +86,14 @@ func (m *Machines) Cut(name string, cut bool) {
 		state = "down"
 	}
 	command(m.tb, "ip", "-n", m.router, "link", "set", name, state)
+}
+
+// Unreachable drops what the server sends to a machine, unless the machine began.
+func (m *Machines) Unreachable(name string) {
+	m.tb.Helper()
+	for _, chain := range []string{"INPUT", "FORWARD"} {
+		command(m.tb, "nsenter", "--net=/run/netns/"+m.On(name).id, "iptables", "-w", "-I", chain, "-s", ServerAddress, "-m", "conntrack", "--ctstate", "NEW", "-j", "DROP")
+	}
 }
 
 // Join is what the command of `headway token create` does on a machine, with the name
