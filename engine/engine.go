@@ -210,6 +210,9 @@ func Open(cfg Config) (*Engine, error) {
 	if err := encryptStore(e.store, e.cipher, cfg.Log.With("part", "store")); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if err := checkRanges(e.store, nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR}); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
 	e.auth, err = authz.New(authz.Config{
 		Reader: e.store, Graph: &e.graph, Roles: &e.roles, Configuration: cfg.Authorization, Log: cfg.Log.With("part", "api"),
 	})
