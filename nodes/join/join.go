@@ -85,7 +85,7 @@ func Join(ctx context.Context, cfg Config) (*Node, error) {
 	if n.caPEM, err = discover(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(cfg.Dir, authorityFile), n.caPEM, 0o600); err != nil {
+	if err := writeFile(filepath.Join(cfg.Dir, authorityFile), n.caPEM); err != nil {
 		return nil, fmt.Errorf("keep the cluster's authority: %w", err)
 	}
 	return n, n.identify(ctx)
@@ -152,6 +152,10 @@ func (n *Node) identify(ctx context.Context) error {
 		return err
 	}
 	if _, err := n.client.Update(signed, key); err != nil {
+		return fmt.Errorf("keep the node's certificate: %w", err)
+	}
+	// The key that it was asked for with goes once the certificate is on the disk.
+	if err := errors.Join(syncPath(n.client.CurrentPath()), syncPath(n.cfg.Dir)); err != nil {
 		return fmt.Errorf("keep the node's certificate: %w", err)
 	}
 	return os.Remove(unfinished)

@@ -60,11 +60,10 @@ func keep(path string, data map[string]string) error {
 	if err != nil {
 		return err
 	}
-	next := path + ".next"
-	if err := os.WriteFile(next, encoded, 0o600); err != nil {
+	if err := writeFile(path, encoded); err != nil {
 		return fmt.Errorf("keep how nodes are configured: %w", err)
 	}
-	return os.Rename(next, path)
+	return nil
 }
 
 func kept(path string) (nodeconfig.Config, error) {
