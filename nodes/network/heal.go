@@ -119,10 +119,10 @@ func hasRules(ctx context.Context, chains string, count int) bool {
 			return false
 		}
 	}
-	for _, chain := range []string{"-HOSTPORTS", "-PODMASQ", "-PODFWD"} {
-		table := "nat"
-		if chain == "-PODFWD" {
-			table = "filter"
+	for _, chain := range []string{"-HOSTPORTS", "-PODMASQ", "-PODFWD", "-PODVXLAN"} {
+		table := map[string]string{"-PODFWD": "filter", "-PODVXLAN": "mangle"}[chain]
+		if table == "" {
+			table = "nat"
 		}
 		out, err := exec.CommandContext(ctx, "iptables", "-w", "10", "-t", table, "-S", chains+chain).Output()
 		if err != nil {

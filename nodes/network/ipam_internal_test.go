@@ -57,6 +57,11 @@ COMMIT
 -A HW-PODFWD -i hw0 -j ACCEPT
 -A HW-PODFWD -o hw0 -j ACCEPT
 COMMIT
+*mangle
+:HW-PODVXLAN - [0:0]
+-A HW-PODVXLAN ! -d 10.1.0.0/16 -i hw0 -p udp -m udp --dport 4789 -j DROP
+-A HW-PODVXLAN -d 10.1.2.1 -i hw0 -p udp -m udp --dport 4789 -j DROP
+COMMIT
 `
 	if got != want {
 		t.Errorf("rules =\n%s\nwant\n%s", got, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,7 +27,8 @@ func ensureJumps(ctx context.Context, chains string) error {
 func removeRules(ctx context.Context, chains string) error {
 	var errs []error
 	gone := map[string]bool{}
-	for _, j := range jumps(chains) {
+	all := jumps(chains)
+	for i, j := range all {
 		for iptables(ctx, j.args("-C")...) == nil {
 			if err := iptables(ctx, j.args("-D")...); err != nil {
 				errs = append(errs, err)
@@ -36,8 +38,8 @@ func removeRules(ctx context.Context, chains string) error {
 		if gone[j.to] || iptables(ctx, "-t", j.table, "-S", j.to) != nil {
 			continue
 		}
-		// HOSTPORTS is led to from two places: delete it after the second.
-		if j.to == chains+"-HOSTPORTS" && j.from != "OUTPUT" {
+		// Some are led to from two places: they are deleted after the second.
+		if slices.ContainsFunc(all[i+1:], func(later jump) bool { return later.to == j.to }) {
 			continue
 		}
 		gone[j.to] = true

@@ -2,6 +2,7 @@ package network_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -466,5 +468,52 @@ func TestConfigIsChecked(t *testing.T) {
 		if _, err := network.New(cfg, nodetest.Logger(t)); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
+	}
+}
+
+// A pod cannot speak as another node: what it sends to a node's VXLAN port does not arrive,
+// by whatever address of the node.
+func TestPodsSendNoVXLAN(t *testing.T) {
+	n := nodetest.Start(t)
+	pod := nodetest.Sandbox("forger")
+	n.Run(t, pod, "main", "serve")
+	gateway := n.NetConf.PodCIDR.Addr().Next().String()
+	listen := func(port int) net.PacketConn {
+		t.Helper()
+		conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp4", net.JoinHostPort(gateway, strconv.Itoa(port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	vxlan, other := listen(network.VXLANPort), listen(network.VXLANPort+1)
+	data, err := os.ReadFile(filepath.Join(n.NetConf.StateDir, pod.UID+".json"))
+	var lease network.Lease
+	if err == nil {
+		err = json.Unmarshal(data, &lease)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range []int{network.VXLANPort, network.VXLANPort + 1} {
+		script := fmt.Sprintf("echo forged > /dev/udp/%s/%d", gateway, port)
+		if out, err := exec.CommandContext(t.Context(), "nsenter", "--net="+lease.NetNS, "bash", "-c", script).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	buffer := make([]byte, 64)
+	if err := other.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := other.ReadFrom(buffer); err != nil {
+		t.Fatalf("what is sent to another port does not arrive: %v", err)
+	}
+	// It was sent before.
+	if err := vxlan.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if k, from, err := vxlan.ReadFrom(buffer); err == nil {
+		t.Errorf("the VXLAN port got %q from %s", buffer[:k], from)
 	}
 }

@@ -19,6 +19,9 @@ type jump struct {
 	match           []string
 }
 
+// VXLANPort is where nodes take the packets of each other's pods.
+const VXLANPort = 4789
+
 // jumps lists our entry points.
 func jumps(chains string) []jump {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
@@ -27,6 +30,9 @@ func jumps(chains string) []jump {
 		{"nat", "OUTPUT", chains + "-HOSTPORTS", local},
 		{"nat", "POSTROUTING", chains + "-PODMASQ", nil},
 		{"filter", "FORWARD", chains + "-PODFWD", nil},
+		// Before the filter table, where somebody may let all of the port in.
+		{"mangle", "FORWARD", chains + "-PODVXLAN", nil},
+		{"mangle", "INPUT", chains + "-PODVXLAN", nil},
 	}
 }
 
@@ -63,6 +69,14 @@ func rules(in ruleInput) string {
 	// Hosts that drop forwarded packets by default still let the pods' pass.
 	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n", forward)
 	fmt.Fprintf(&b, "-A %s -i %s -j ACCEPT\n-A %s -o %s -j ACCEPT\n", forward, in.Bridge, forward, in.Bridge)
+	b.WriteString("COMMIT\n")
+
+	// What comes in at a node's VXLAN port is taken for what another node sends, whose
+	// pods may send as anybody. Pods may use the port among themselves.
+	vxlan := in.Chains + "-PODVXLAN"
+	fmt.Fprintf(&b, "*mangle\n:%s - [0:0]\n", vxlan)
+	fmt.Fprintf(&b, "-A %s ! -d %s -i %s -p udp -m udp --dport %d -j DROP\n", vxlan, in.ClusterCIDR, in.Bridge, VXLANPort)
+	fmt.Fprintf(&b, "-A %s -d %s -i %s -p udp -m udp --dport %d -j DROP\n", vxlan, in.PodCIDR.Addr().Next(), in.Bridge, VXLANPort)
 	b.WriteString("COMMIT\n")
 	return b.String()
 }

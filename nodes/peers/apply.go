@@ -10,12 +10,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	pods "headway.dev/nodes/network"
 )
 
 // The tunnel, which all nodes of a cluster have alike.
 const (
 	// network is its VXLAN identifier, port the UDP port that it is registered for.
-	network, port = 4872, 4789
+	network, port = 4872, pods.VXLANPort
 	// overhead is what it adds to each packet: Ethernet, IPv4, UDP and VXLAN.
 	overhead = 14 + 20 + 8 + 8
 	// origin marks our routes, so that nobody else's are removed.
