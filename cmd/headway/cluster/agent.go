@@ -25,10 +25,11 @@ another --node-name.
 While the server is away, pods keep running and being served. Ctrl-C stops the agent;
 containers keep running, and the next start adopts them. Run it as root.`,
 		Example: `  headway agent --server https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-hash sha256:…
+  headway agent --server https://10.0.0.1:6443 --token-file /root/token --ca-hash sha256:…
   headway agent --server https://10.0.0.1:6443   # has joined before`,
 		Args: cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			agent.DataDir, agent.Out, agent.Err = opts.DataDir, opts.Out, opts.Err
+			agent.DataDir, agent.In, agent.Out, agent.Err = opts.DataDir, cmd.InOrStdin(), opts.Out, opts.Err
 			return agent.Run(cmd.Context())
 		},
 	}

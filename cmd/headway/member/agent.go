@@ -30,15 +30,19 @@ type Agent struct {
 	Options
 	DataDir       string
 	Server, Token string
-	Hashes        []string
-	Verbose       bool
-	Out, Err      io.Writer
+	// TokenFile holds the token; "-": In does.
+	TokenFile string
+	In        io.Reader
+	Hashes    []string
+	Verbose   bool
+	Out, Err  io.Writer
 }
 
 // AddFlags adds the flags, and sets their defaults.
 func (a *Agent) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&a.Server, "server", "", "URL of the server's API, for example https://10.0.0.1:6443")
 	flags.StringVar(&a.Token, "token", "", "bootstrap token to join by, as `headway token create` prints it; not needed once the machine has joined")
+	flags.StringVar(&a.TokenFile, "token-file", "", "file that holds the token, or - for standard input: other users of the machine see what is in a command line")
 	flags.StringSliceVar(&a.Hashes, "ca-hash", nil, "hash of the key of the cluster's authority, sha256:…, as `headway token create` prints it (repeatable)")
 	flags.BoolVarP(&a.Verbose, "verbose", "v", false, "log what the components do to standard error")
 	a.Options.AddFlags(flags, KubeletPort)
@@ -62,10 +66,43 @@ func serverURL(flag string) (string, error) {
 	return "https://" + u.Host, nil
 }
 
+// mostToken is more than a token is long, with what editors add to it.
+const mostToken = 1 << 10
+
+// readToken takes the token from where --token-file says.
+func (a *Agent) readToken() error {
+	if a.TokenFile == "" {
+		return nil
+	}
+	if a.Token != "" {
+		return errors.New("--token and --token-file: give one of them")
+	}
+	from := a.In
+	if a.TokenFile != "-" {
+		file, err := os.Open(a.TokenFile)
+		if err != nil {
+			return fmt.Errorf("--token-file: %w", err)
+		}
+		defer file.Close()
+		from = file
+	}
+	data, err := io.ReadAll(io.LimitReader(from, mostToken))
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
+	if a.Token = strings.TrimSpace(string(data)); a.Token == "" {
+		return fmt.Errorf("--token-file: there is no token in %s", a.TokenFile)
+	}
+	return nil
+}
+
 // Run joins the cluster, and runs this machine's part of it until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	server, err := serverURL(a.Server)
 	if err != nil {
+		return err
+	}
+	if err := a.readToken(); err != nil {
 		return err
 	}
 	if a.Token != "" && len(a.Hashes) == 0 {
