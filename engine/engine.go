@@ -143,6 +143,7 @@ type Engine struct {
 	converter *configured.Converter
 	events    *event.Recorder
 	pki       *pki.Set
+	names     []string // that the API's certificate is for
 	proxy     *pki.Set
 	tokens    authn.Tokens
 	accounts  *satoken.Issuer
@@ -167,10 +168,13 @@ func Open(cfg Config) (*Engine, error) {
 		e.tokens = tokens
 	}
 	var err error
-	e.pki, err = pki.Ensure(filepath.Join(cfg.DataDir, "pki"), append([]string{
+	names := append([]string{
 		cfg.Address.Addr().String(), e.host(), "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		cfg.ServiceCIDR.Masked().Addr().Next().String(),
-	}, cfg.Names...))
+	}, cfg.Names...)
+	if e.pki, err = pki.Ensure(filepath.Join(cfg.DataDir, "pki"), names); err == nil {
+		e.names, err = e.pki.Names()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +286,16 @@ func (e *Engine) Close() error {
 // ClusterRoles grant as nonResourceURLs. gate is asked about users' writes; it
 // may be nil.
 func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
+	own, err := tls.X509KeyPair(e.pki.ServerCert, e.pki.ServerKey)
+	if err != nil {
+		return fmt.Errorf("certificate of the API server: %w", err)
+	}
+	serving, err := pki.NewRenewing(&own, time.Now, func() ([]byte, []byte, error) {
+		return e.pki.Server(own.Leaf.Subject.CommonName, e.names...)
+	})
+	if err != nil {
+		return fmt.Errorf("certificate of the API server: %w", err)
+	}
 	client, err := clientCertificate(e.pki, "kube-apiserver-kubelet-client", rbac.NodeClients)
 	if err != nil {
 		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
@@ -304,24 +318,23 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 	routes[RotatePath] = http.HandlerFunc(e.serveRotation)
 	routes[nodepolicy.Prefix] = servePolicies(&e.policies)
 	e.server, err = api.New(api.Config{
-		Store:       e.store,
-		Listener:    e.cfg.Listener,
-		Address:     e.cfg.Address,
-		ServingCert: e.pki.ServerCert,
-		ServingKey:  e.pki.ServerKey,
-		ClientCA:    e.pki.CACert,
-		NodeTLS:     &tls.Config{RootCAs: e.pki.Pool(), Certificates: []tls.Certificate{client}, MinVersion: tls.VersionTLS12},
-		FrontProxy:  &proxy,
-		Tokens:      e.tokens,
-		Routes:      routes,
-		Roles:       &e.roles,
-		Kinds:       &e.kinds,
-		Graph:       &e.graph,
-		Authorizer:  e.auth,
-		Gate:        gate,
-		Admission:   e.admission,
-		Egress:      e.cfg.Egress,
-		Tunnels:     e.tunnels,
+		Store:      e.store,
+		Listener:   e.cfg.Listener,
+		Address:    e.cfg.Address,
+		Serving:    serving.Serve,
+		ClientCA:   e.pki.CACert,
+		NodeTLS:    &tls.Config{RootCAs: e.pki.Pool(), GetClientCertificate: client.Present, MinVersion: tls.VersionTLS12},
+		FrontProxy: proxy.Present,
+		Tokens:     e.tokens,
+		Routes:     routes,
+		Roles:      &e.roles,
+		Kinds:      &e.kinds,
+		Graph:      &e.graph,
+		Authorizer: e.auth,
+		Gate:       gate,
+		Admission:  e.admission,
+		Egress:     e.cfg.Egress,
+		Tunnels:    e.tunnels,
 
 		Audit:          e.cfg.Audit,
 		Authentication: e.cfg.Authentication,
@@ -335,13 +348,9 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 	return err
 }
 
-// clientCertificate signs a certificate for the user cn in the groups orgs.
-func clientCertificate(set *pki.Set, cn string, orgs ...string) (tls.Certificate, error) {
-	cert, key, err := set.Client(cn, orgs...)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.X509KeyPair(cert, key)
+// clientCertificate is a certificate for the user cn in the groups orgs.
+func clientCertificate(set *pki.Set, cn string, orgs ...string) (*pki.Renewing, error) {
+	return pki.NewRenewing(nil, time.Now, func() ([]byte, []byte, error) { return set.Client(cn, orgs...) })
 }
 
 // Ready is closed when the API answers.

@@ -59,6 +59,8 @@ type Config struct {
 	// ServingCert and ServingKey are the server's certificate chain and key,
 	// ClientCA the authorities of client certificates, all PEM.
 	ServingCert, ServingKey, ClientCA []byte
+	// Serving has the server's certificate instead, if it changes while the server runs.
+	Serving func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Tokens may be nil if there are none.
 	Tokens authn.Tokens
 	// Authentication are further ways to tell who asks. Run keeps them up; nil:
@@ -69,7 +71,7 @@ type Config struct {
 	NodeTLS *tls.Config
 	// FrontProxy is the certificate by which the servers of aggregated APIs know
 	// this one; nil: it has none.
-	FrontProxy *tls.Certificate
+	FrontProxy func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Routes are further handlers by path; a path that ends in / covers what is
 	// below it. Requests to them are authenticated and authorized: ClusterRoles
 	// grant them as nonResourceURLs.
@@ -174,14 +176,18 @@ func New(cfg Config) (*Server, error) {
 		cfg.Routes = map[string]http.Handler{}
 	}
 	cfg.Routes[nodeconfig.TunnelPrefix] = cfg.Tunnels
-	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
-	if err != nil {
-		return nil, fmt.Errorf("serving certificate: %w", err)
+	if cfg.Serving == nil {
+		pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
+		if err != nil {
+			return nil, fmt.Errorf("serving certificate: %w", err)
+		}
+		cfg.Serving = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	clientCAs := x509.NewCertPool()
 	if !clientCAs.AppendCertsFromPEM(cfg.ClientCA) {
 		return nil, errors.New("client authorities: no certificate in the PEM data")
 	}
+	var err error
 	auth := cfg.Authorizer
 	if auth == nil {
 		if auth, err = authz.New(authz.Config{Reader: cfg.Store, Graph: cfg.Graph, Roles: cfg.Roles, Log: cfg.Log}); err != nil {
@@ -198,7 +204,7 @@ func New(cfg Config) (*Server, error) {
 		// A request without or with a foreign certificate is let in to be
 		// refused by authentication, which then can tell why.
 		tls: &tls.Config{
-			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
+			MinVersion: tls.VersionTLS12, GetCertificate: cfg.Serving,
 			ClientAuth: tls.RequestClientCert, ClientCAs: clientCAs, NextProtos: []string{"h2", "http/1.1"},
 		},
 	}

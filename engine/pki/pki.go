@@ -104,6 +104,19 @@ func (s *Set) Serves(host string) bool {
 	return err == nil && certs[0].VerifyHostname(host) == nil
 }
 
+// Names are the host names and addresses that the API's certificate is valid for.
+func (s *Set) Names() ([]string, error) {
+	certs, err := cert.ParseCertsPEM(s.ServerCert)
+	if err != nil {
+		return nil, fmt.Errorf("parse server.crt: %w", err)
+	}
+	names := slices.Clone(certs[0].DNSNames)
+	for _, ip := range certs[0].IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names, nil
+}
+
 // Server signs a serving certificate for the DNS names and IP addresses in
 // sans, such as that of a node's streaming server; cn names its owner.
 func (s *Set) Server(cn string, sans ...string) (certPEM, keyPEM []byte, err error) {

@@ -20,6 +20,7 @@ import (
 	"headway.dev/engine"
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/event"
+	"headway.dev/engine/pki"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
@@ -218,11 +219,9 @@ func (c *Cluster) address() net.Addr {
 // member is the cluster's own machine.
 func (c *Cluster) member() (*member.Member, error) {
 	user := "system:node:" + c.cfg.Node.Name
-	cert, key, err := c.Engine.PKI().Server(user, c.cfg.Node.IP.String(), c.cfg.Node.Name)
-	if err != nil {
-		return nil, fmt.Errorf("serving certificate of the node: %w", err)
-	}
-	pair, err := tls.X509KeyPair(cert, key)
+	serving, err := pki.NewRenewing(nil, time.Now, func() ([]byte, []byte, error) {
+		return c.Engine.PKI().Server(user, c.cfg.Node.IP.String(), c.cfg.Node.Name)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate of the node: %w", err)
 	}
@@ -230,10 +229,10 @@ func (c *Cluster) member() (*member.Member, error) {
 		Config: c.cfg.Node,
 		API:    c.Engine.Client(user, "system:nodes"),
 		Streaming: &tls.Config{
-			Certificates: []tls.Certificate{pair},
-			ClientAuth:   tls.RequireAndVerifyClientCert,
-			ClientCAs:    c.Engine.PKI().Pool(),
-			MinVersion:   tls.VersionTLS12,
+			GetCertificate: serving.Serve,
+			ClientAuth:     tls.RequireAndVerifyClientCert,
+			ClientCAs:      c.Engine.PKI().Pool(),
+			MinVersion:     tls.VersionTLS12,
 		},
 		Warn:   c.progress.Line,
 		Looked: func() { close(c.Looked) },

@@ -42,7 +42,7 @@ type Config struct {
 	Store Store
 	// Certificate is by which other servers know this one, and believe what it
 	// tells of users; nil: it has none.
-	Certificate *tls.Certificate
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Egress says which addresses the name that a Service stands for must not have;
 	// nil denies none.
 	Egress *egress.Policy

@@ -166,9 +166,7 @@ func (a *Aggregator) transport(s *apiregistrationv1.APIService) (*transport, err
 			return nil, errors.New("unable to load root certificates: unable to parse bytes as PEM block")
 		}
 	}
-	if a.Certificate != nil {
-		config.Certificates = []tls.Certificate{*a.Certificate}
-	}
+	config.GetClientCertificate = a.Certificate
 	if t != nil {
 		defer t.CloseIdleConnections()
 	}

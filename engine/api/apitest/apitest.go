@@ -144,7 +144,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain, Egress: denied, FrontProxy: &proxy,
+		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain, Egress: denied, FrontProxy: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &proxy, nil },
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {
