@@ -22,6 +22,8 @@ import (
 // writer is what writes the rules of one mode.
 type writer interface {
 	Apply(ctx context.Context, changes service.Changes) error
+	Refused() bool
+	Again()
 }
 
 func newWriter(tb testing.TB, mode proxy.Mode, cfg service.Config, log slog.Handler) writer {
@@ -76,6 +78,12 @@ func decideAll(cfg service.Config, services []*corev1.Service, slices []*discove
 	return out
 }
 
+var discard = slog.DiscardHandler
+
+func decideNone() service.Changes {
+	return service.Changes{Of: map[types.NamespacedName]*service.Decision{}}
+}
+
 func decideOne(cfg service.Config, svc *corev1.Service, slice *discoveryv1.EndpointSlice) service.Changes {
 	d := service.Decide(cfg, "", svc, []*discoveryv1.EndpointSlice{slice})
 	return service.Changes{Of: map[types.NamespacedName]*service.Decision{d.Name: d}}
@@ -106,8 +114,9 @@ func testOnlyWhatChanged(t *testing.T, mode proxy.Mode) {
 		// The endpoint goes, its Service's address leads to a chain for four: it is
 		// made, with its four rules, and the old element is replaced.
 		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = s.Endpoints[:4] }, map[proxy.Mode]string{proxy.ModeIptables: "chains=1", proxy.ModeNftables: "operations=8"}},
-		// Its own, the way to it, the refusal; or its five elements, the refusal, and the chain for four.
-		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = nil }, map[proxy.Mode]string{proxy.ModeIptables: "chains=3", proxy.ModeNftables: "operations=8"}},
+		// Its own, the way to it, the refusal; or its five elements, the refusal, and the
+		// chain for four, which is emptied and goes with the next change.
+		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = nil }, map[proxy.Mode]string{proxy.ModeIptables: "chains=3", proxy.ModeNftables: "operations=7"}},
 	} {
 		log.Reset()
 		slices[7] = slices[7].DeepCopy()
@@ -157,6 +166,26 @@ func TestRefusedRules(t *testing.T) {
 		if n := strings.Count(log.String(), "the service does not work"); n != i+1 {
 			t.Errorf("refused %d times, want once each:\n%s", n, log.String())
 		}
+		if !w.Refused() {
+			t.Error("it is not told that something was refused")
+		}
 		eventually(t, "the other service answers", reaches(nil, vip+":80", a))
+		if i == 0 {
+			continue
+		}
+		// Both are tried again, when asked to, and then no more.
+		w.Again()
+		for range 2 {
+			if err := w.Apply(t.Context(), first); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := strings.Count(log.String(), "the service does not work"); n != i+2 {
+			t.Errorf("refused %d times, want once more:\n%s", n, log.String())
+		}
+		first.All = true
+		if err := w.Apply(t.Context(), first); err != nil || w.Refused() {
+			t.Errorf("after the service went: %v, refused: %t", err, w.Refused())
+		}
 	}
 }

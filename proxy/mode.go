@@ -40,6 +40,10 @@ type rules interface {
 	// Verify reports whether another program removed rules, which the next Apply
 	// writes again.
 	Verify(ctx context.Context) (missing bool, err error)
+	// Refused reports whether the kernel refused rules of some Services, which
+	// do not work. Again has the next Apply try them once more.
+	Refused() bool
+	Again()
 }
 
 func newRules(cfg Config) (rules, error) {

@@ -23,6 +23,20 @@ import (
 // backoff is how long to wait after the kernel took no rules.
 var backoff = loop.Backoff{First: time.Second, Last: 30 * time.Second}
 
+// refusals is how long to wait before rules are tried again that the kernel refused
+// of single Services: a module may be there now.
+var refusals = loop.Backoff{First: 2 * time.Second, Last: 5 * time.Minute}
+
+// The pause after rules were written is as long as that took, within these bounds:
+// changes that come meanwhile are one transaction, and writing never takes more than
+// half of the time. The first change after a while waits for nothing.
+const (
+	leastPause = 20 * time.Millisecond
+	mostPause  = time.Second
+)
+
+func pause(took time.Duration) time.Duration { return min(max(took, leastPause), mostPause) }
+
 // Source is the state that the proxy follows; State has most of it.
 type Source interface {
 	// Run keeps the state up to date until ctx ends.
@@ -56,8 +70,11 @@ type Config struct {
 type Proxy struct {
 	cfg    Config
 	rules  rules
+	fronts *service.Fronts
 	flows  *kernel.Flows
 	health *health.Servers
+	// open is set while node ports on 127.0.0.1 are, which rules have to guard.
+	open bool
 }
 
 // New prepares a proxy. It fails if the programs that write the rules are
@@ -72,7 +89,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the service proxy: %w", err)
 	}
-	return &Proxy{cfg: cfg, rules: rules, flows: kernel.NewFlows(cfg.Log), health: health.New(cfg.Log)}, nil
+	return &Proxy{cfg: cfg, rules: rules, fronts: service.NewFronts(), flows: kernel.NewFlows(cfg.Log), health: health.New(cfg.Log)}, nil
 }
 
 // Run follows the source until ctx ends, and then returns nil; the rules stay.
@@ -104,7 +121,9 @@ func (p *Proxy) loop(ctx context.Context) {
 	defer verify.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	failures := 0
+	failures, refused := 0, 0
+	var last, took time.Duration // the end of the last writing, since start
+	start := time.Now()
 	// The first time, also after a panic, everything is looked at.
 	all := true
 	other := p.removeOther
@@ -114,6 +133,7 @@ func (p *Proxy) loop(ctx context.Context) {
 			return
 		case <-p.cfg.Source.Changed():
 		case <-retry.C:
+			p.rules.Again()
 		case <-verify.C:
 			missing, err := p.rules.Verify(ctx)
 			if err != nil {
@@ -123,6 +143,12 @@ func (p *Proxy) loop(ctx context.Context) {
 				continue
 			}
 			p.cfg.Log.Warn("service rules were removed by another program; writing them again")
+			if err := p.closeLoopback(); err != nil {
+				p.cfg.Log.Warn("cannot close 127.0.0.0/8 while its rules are missing", "error", err)
+			}
+		}
+		if wait := last + pause(took) - time.Since(start); last > 0 && !sleep(ctx, wait) {
+			return
 		}
 		changes, complete := p.cfg.Source.Take(all)
 		if !complete {
@@ -130,8 +156,10 @@ func (p *Proxy) loop(ctx context.Context) {
 			continue
 		}
 		all = false
-		start := time.Now()
+		begun := time.Since(start)
 		err := p.apply(ctx, changes)
+		last = time.Since(start)
+		took = last - begun
 		if err == nil && other != nil {
 			if err = other(ctx); err == nil {
 				other = nil
@@ -147,8 +175,27 @@ func (p *Proxy) loop(ctx context.Context) {
 			failures++
 		default:
 			failures = 0
-			p.cfg.Log.Debug("service rules are up to date", "services", len(changes.Services), "took", time.Since(start))
+			p.cfg.Log.Debug("service rules are up to date", "services", len(changes.Services), "took", took)
+			if !p.rules.Refused() {
+				refused = 0
+				continue
+			}
+			retry.Reset(refusals.After(refused))
+			refused++
 		}
+	}
+}
+
+// sleep returns false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
@@ -169,13 +216,37 @@ func (p *Proxy) apply(ctx context.Context, changes Changes) error {
 			p.cfg.Log.Error("cannot decide about a service; its rules stay as they were", "service", name.String(), "error", err)
 		}
 	}
-	err := p.rules.Apply(ctx, decided)
-	p.health.SetHealthy(err == nil)
 	p.health.Apply(ctx, decided)
-	return errors.Join(err, p.flows.Forget(decided))
+	settled := p.fronts.Settle(decided)
+	p.flows.Note(settled)
+	err := p.rules.Apply(ctx, settled)
+	p.health.SetHealthy(err == nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.openLoopback(), p.flows.Forget())
+}
+
+// openLoopback opens node ports on 127.0.0.1, once the rules that guard them are
+// there.
+func (p *Proxy) openLoopback() error {
+	if p.open || len(p.cfg.Services.ServiceRanges(service.IPv4)) == 0 {
+		return nil
+	}
+	err := kernel.OpenLoopback()
+	p.open = err == nil
+	return err
+}
+
+func (p *Proxy) closeLoopback() error {
+	p.open = false
+	return kernel.CloseLoopback()
 }
 
 // Cleanup removes all rules of the proxy from the machine, of every mode.
 func Cleanup(ctx context.Context) error {
+	if err := kernel.CloseLoopback(); err != nil { // while there are the rules that guard it
+		return err
+	}
 	return errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx), kernel.Cleanup())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -25,6 +26,7 @@ import (
 
 var config = service.Config{
 	NodeName:     "here",
+	NodeIPs:      []netip.Addr{netip.MustParseAddr(nodeIP), netip.MustParseAddr(nodeIP6)},
 	ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")},
 	ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")},
 }
@@ -371,7 +373,7 @@ func testUDP(t *testing.T, mode proxy.Mode) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	answered := func(by string) func() bool {
+	answeredOn := func(conn net.Conn, by string) func() bool {
 		return func() bool {
 			buf := make([]byte, 100)
 			if err := conn.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
@@ -384,7 +386,21 @@ func testUDP(t *testing.T, mode proxy.Mode) {
 			return err == nil && string(buf[:n]) == by
 		}
 	}
+	answered := func(by string) func() bool { return answeredOn(conn, by) }
 	eventually(t, "the first endpoint answers", answered(a))
+	// One that terminates keeps what it has, and gets nothing new.
+	m.set(newService("web", vip, 0), terminating(a), ready(b))
+	eventually(t, "a new flow is led to the second endpoint", func() bool {
+		other, err := client.dial("udp4", vip+":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		return answeredOn(other, b)()
+	})
+	if !answered(a)() {
+		t.Error("the flow was taken from an endpoint that still serves")
+	}
 	m.set(newService("web", vip, 0), ready(b))
 	eventually(t, "the second endpoint answers", answered(b))
 }

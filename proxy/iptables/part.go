@@ -11,6 +11,7 @@ import (
 
 // part is what one Service adds to the rules of one family.
 type part struct {
+	of     *service.Decision
 	chains []Chain // of its own
 	// Rules of the chains that all share.
 	services, externals, nodePorts, reject []string
@@ -25,7 +26,7 @@ func (p *part) shared(o *part) bool {
 
 // render writes what one Service adds to the rules of one family.
 func render(cfg service.Config, family service.Family, d *service.Decision) *part {
-	p := &part{}
+	p := &part{of: d}
 	for i := range d.Ports {
 		if d.Ports[i].Family == family {
 			p.port(cfg, &d.Ports[i])

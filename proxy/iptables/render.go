@@ -50,7 +50,7 @@ func isServiceChain(name string) bool {
 
 // sharedChains are the chains that exist independently of services, with what
 // the parts add to them, in their order.
-func sharedChains(family service.Family, parts []*part) []Chain {
+func sharedChains(cfg service.Config, family service.Family, parts []*part) []Chain {
 	var services, externals, nodePorts, reject, post []string
 	var hairpin []netip.Addr
 	for _, p := range parts {
@@ -74,6 +74,13 @@ func sharedChains(family service.Family, parts []*part) []Chain {
 		// CVE-2020-8558: route_localnet lets neighbours send to 127.0.0.0/8.
 		firewall = []string{"! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"}
 	}
+	var forward []string
+	for _, pods := range cfg.PodRanges(family) {
+		// The kernel translates nothing that it cannot place in a connection, such as a
+		// segment out of its window. The client would get it from an address that it
+		// never spoke to, and its reset would end the connection.
+		forward = append(forward, fmt.Sprintf("-s %s -m conntrack --ctstate INVALID -j DROP", pods))
+	}
 	return []Chain{
 		{"nat", Services, services},
 		{"nat", Externals, externals},
@@ -81,10 +88,9 @@ func sharedChains(family service.Family, parts []*part) []Chain {
 		{"nat", Mark, []string{"-j MARK --or-mark 0x200000"}},
 		{"nat", Postrouting, post},
 		{"filter", Reject, reject},
-		{"filter", Forward, []string{
-			"-m mark --mark " + mark + " -j ACCEPT",
-			"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-		}},
+		{"filter", Forward, append(forward,
+			"-m mark --mark "+mark+" -j ACCEPT",
+			"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")},
 		{"filter", Firewall, firewall},
 	}
 }

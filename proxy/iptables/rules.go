@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"headway.dev/proxy/service"
@@ -39,8 +40,8 @@ func (r *Rules) Name(ctx context.Context) (string, error) {
 // Apply makes the kernel's rules those of the decisions, of which the changed
 // ones are given. After an error the next Apply writes everything again. If the
 // kernel refuses the chain of one service (because it lacks a module, say), that
-// chain is left empty and logged; it does not keep the others from being
-// applied, and is not tried again until it changes.
+// chain is left empty and logged, and Refused returns true; it does not keep the
+// others from being applied, and is tried again when it changes or after Again.
 func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
 	var errs []error
 	for _, t := range r.tables {
@@ -50,6 +51,18 @@ func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Refused reports whether the kernel refused rules of a Service.
+func (r *Rules) Refused() bool {
+	return slices.ContainsFunc(r.tables, (*table).refuses)
+}
+
+// Again has the next Apply try once more what the kernel refused.
+func (r *Rules) Again() {
+	for _, t := range r.tables {
+		t.again()
+	}
 }
 
 // Verify checks whether all chains and jumps are still in the kernel, because

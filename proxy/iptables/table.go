@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -37,8 +36,10 @@ type table struct {
 	dirty map[chainID]bool
 	// applied is what the kernel is known to have; nil if that is not known.
 	applied map[chainID][]string
-	// refused are the rules of chains that the kernel would not take.
-	refused map[chainID][]string
+	// refused are the rules of chains that the kernel would not take, and withdrawn
+	// the Services of which it would not take what they add to chains that all share.
+	refused   map[chainID][]string
+	withdrawn map[types.NamespacedName]*service.Decision
 }
 
 type chainID struct{ table, name string }
@@ -54,6 +55,7 @@ func newTable(cfg service.Config, family service.Family, log *slog.Logger) (*tab
 	t := &table{
 		cfg: cfg, family: family, ipt: ipt, log: log,
 		parts: map[types.NamespacedName]*part{}, want: map[chainID][]string{}, dirty: map[chainID]bool{}, refused: map[chainID][]string{},
+		withdrawn: map[types.NamespacedName]*service.Decision{},
 	}
 	t.share()
 	return t, nil
@@ -86,6 +88,7 @@ func (t *table) take(changes service.Changes) {
 				shared = t.takeOne(name, nil) || shared
 			}
 		}
+		maps.DeleteFunc(t.withdrawn, func(name types.NamespacedName, _ *service.Decision) bool { return changes.Of[name] == nil })
 	}
 	if shared {
 		t.share()
@@ -95,6 +98,7 @@ func (t *table) take(changes service.Changes) {
 // takeOne reports whether the chains that all share change.
 func (t *table) takeOne(name types.NamespacedName, d *service.Decision) bool {
 	old, next := t.parts[name], &part{}
+	delete(t.withdrawn, name)
 	if old == nil {
 		old = &part{}
 	}
@@ -133,7 +137,7 @@ func (t *table) share() {
 	for i, name := range names {
 		parts[i] = t.parts[name]
 	}
-	for _, c := range sharedChains(t.family, parts) {
+	for _, c := range sharedChains(t.cfg, t.family, parts) {
 		t.set(c)
 	}
 }
@@ -183,6 +187,9 @@ func (t *table) replace(ctx context.Context, have map[chainID][]string, all bool
 			t.log.Debug("iptables rules replaced", "family", t.family.String(), "chains", n, "bytes", len(input))
 			return nil
 		}
+		if passing(err) {
+			return fmt.Errorf("replace %d chains: %w", n, err)
+		}
 		id, rule, ok := culprit(input, err)
 		if ok && !isServiceChain(id.name) && t.withdraw(rule) {
 			t.log.Error("the kernel refuses a service's rules; the service does not work", "rule", rule, "error", err)
@@ -219,17 +226,6 @@ func kernelChains(ctx context.Context, family service.Family) (map[chainID][]str
 	return out, nil
 }
 
-// ensureJumps puts the jumps from the built-in chains in front, so that no
-// other rule accepts or drops a packet before ours have seen it.
-func (t *table) ensureJumps() error {
-	for _, j := range jumps(t.cfg, t.family) {
-		if err := t.ipt.InsertUnique(j.table, j.chain, 1, j.rule...); err != nil {
-			return fmt.Errorf("add the jump from %s %s: %w", j.table, j.chain, err)
-		}
-	}
-	return nil
-}
-
 // verify checks whether all chains and jumps are still in the kernel.
 func (t *table) verify(ctx context.Context) (missing bool, err error) {
 	if t.applied == nil {
@@ -245,65 +241,15 @@ func (t *table) verify(ctx context.Context) (missing bool, err error) {
 			return true, nil
 		}
 	}
-	for _, j := range jumps(t.cfg, t.family) {
-		ok, err := t.ipt.Exists(j.table, j.chain, j.rule...)
-		if err != nil {
-			return false, fmt.Errorf("look for the jump from %s %s: %w", j.table, j.chain, err)
-		}
-		if !ok {
-			t.applied = nil
-			return true, nil
-		}
+	ok, err := t.jumpsInOrder()
+	if err != nil {
+		return false, err
+	}
+	if !ok {
+		t.applied = nil
+		return true, nil
 	}
 	return false, nil
-}
-
-func cleanup(ctx context.Context, family service.Family) error {
-	ipt, err := goiptables.NewWithProtocol(protocol(family))
-	if err != nil {
-		return fmt.Errorf("find %s: %w", program(family, ""), err)
-	}
-	have, err := kernelChains(ctx, family)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, table := range tables {
-		var ours []string
-		for id := range have {
-			if id.table == table {
-				ours = append(ours, id.name)
-			}
-		}
-		if len(ours) == 0 {
-			continue
-		}
-		for _, chain := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
-			if exists, err := ipt.ChainExists(table, chain); err != nil || !exists {
-				continue // nat has no FORWARD, filter no PREROUTING
-			}
-			listed, err := ipt.List(table, chain)
-			errs = append(errs, err)
-			for i := len(listed) - 1; i > 0; i-- { // 0 is the policy
-				if strings.Contains(listed[i], "-j "+Prefix) {
-					errs = append(errs, ipt.DeleteById(table, chain, i))
-				}
-			}
-		}
-		var b bytes.Buffer
-		fmt.Fprintf(&b, "*%s\n", table)
-		slices.Sort(ours)
-		for _, name := range ours {
-			fmt.Fprintf(&b, ":%s - [0:0]\n", name)
-		}
-		for _, name := range ours {
-			fmt.Fprintf(&b, "-X %s\n", name)
-		}
-		b.WriteString("COMMIT\n")
-		_, err := run(ctx, b.Bytes(), program(family, "-restore"), "--noflush", "-w", "5")
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 // run executes one of the iptables programs.

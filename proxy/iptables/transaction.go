@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // transaction is the input of iptables-restore that turns have into want, and
@@ -98,25 +96,4 @@ func culprit(input []byte, err error) (id chainID, rule string, ok bool) {
 		}
 	}
 	return chainID{}, "", false
-}
-
-// withdraw takes out what the Services add of which one added that rule to a
-// chain that all share. They are tried again when they change.
-func (t *table) withdraw(rule string) bool {
-	var whose []types.NamespacedName
-	for name, p := range t.parts {
-		for _, rules := range [][]string{p.services, p.externals, p.nodePorts, p.reject} {
-			if slices.Contains(rules, rule) {
-				whose = append(whose, name)
-				break
-			}
-		}
-	}
-	for _, name := range whose {
-		t.takeOne(name, nil)
-	}
-	if len(whose) > 0 {
-		t.share()
-	}
-	return len(whose) > 0
 }

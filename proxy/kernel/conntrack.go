@@ -14,32 +14,38 @@ import (
 	"headway.dev/proxy/service"
 )
 
-// udpPort is an address of a UDP service, unspecified for a node port.
-type udpPort = netip.AddrPort
+// front is what a Service is reached at; the address of a node port is unspecified.
+type front struct {
+	protocol uint8
+	addr     netip.AddrPort
+}
 
-// frontends are where the UDP ports of one Service lead to.
-type frontends map[udpPort][]netip.AddrPort
+// fronts are where the ports of one Service lead to.
+type fronts map[front][]netip.AddrPort
 
-// Flows remembers where the UDP ports of Services lead to. The kernel keeps
-// sending the datagrams of a known flow to an endpoint that is gone, for as long
-// as the client keeps sending; a TCP connection ends with its endpoint, and is
-// left alone: an endpoint that terminates finishes its requests.
+// Flows remembers where the ports of Services lead to, because the kernel looks at
+// the rules only for the first packet of a flow. So two sorts of flows go wrong:
+//
+//   - Datagrams go on to an endpoint that is gone, for as long as their client keeps
+//     sending. (A TCP connection ends with its endpoint, and is left alone.)
+//   - What was sent to a Service's address before its rules were there went nowhere,
+//     and so will the client's further tries from the same port, for two minutes.
 type Flows struct {
 	log   *slog.Logger
-	known map[types.NamespacedName]frontends
-	// stale are the ports that lead elsewhere than flows of the kernel may.
-	stale map[service.Family]staleFlows
+	known map[types.NamespacedName]fronts
+	// stale is what flows of the kernel may be wrong about.
+	stale map[service.Family]*staleFlows
 }
 
 // NewFlows knows nothing yet: the first changes are about flows that a former
 // process left.
 func NewFlows(log *slog.Logger) *Flows {
-	return &Flows{log: log, known: map[types.NamespacedName]frontends{}, stale: map[service.Family]staleFlows{}}
+	return &Flows{log: log, known: map[types.NamespacedName]fronts{}, stale: map[service.Family]*staleFlows{}}
 }
 
-// Forget deletes the UDP flows that lead where the changed Services no longer
-// do. What could not be deleted is tried again with the next call.
-func (f *Flows) Forget(changes service.Changes) error {
+// Note takes note of what changed. Nothing is forgotten before Forget: as long as
+// the rules are those of before, flows that are forgotten lead where they did.
+func (f *Flows) Note(changes service.Changes) {
 	for name, d := range changes.Of {
 		f.change(name, d)
 	}
@@ -50,38 +56,41 @@ func (f *Flows) Forget(changes service.Changes) error {
 			}
 		}
 	}
+}
+
+// Forget deletes the UDP flows that lead where nothing serves for the Services any
+// more, and all flows that came before the rules. What could not be deleted is tried
+// again with the next call.
+func (f *Flows) Forget() error {
 	var errs []error
 	for family, stale := range f.stale {
 		n, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(netlinkFamily(family)), stale)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("forget %s UDP flows of changed services: %w", family, err))
+			errs = append(errs, fmt.Errorf("forget %s flows of changed services: %w", family, err))
 			continue
 		}
 		delete(f.stale, family)
 		if n > 0 {
-			f.log.Debug("forgot UDP flows to endpoints that are gone", "family", family, "flows", n)
+			f.log.Debug("forgot flows that lead to no endpoint", "family", family, "flows", n)
 		}
 	}
 	return errors.Join(errs...)
 }
 
 func (f *Flows) change(name types.NamespacedName, d *service.Decision) {
-	old, next := f.known[name], udpFrontends(d)
-	mark := func(port udpPort, to []netip.AddrPort) {
-		family := service.FamilyOf(port.Addr())
-		if f.stale[family] == nil {
-			f.stale[family] = staleFlows{}
-		}
-		f.stale[family][port] = to
-	}
-	for port := range old {
-		if _, ok := next[port]; !ok {
-			mark(port, nil)
+	old, next := f.known[name], frontsOf(d)
+	for at := range old {
+		if _, ok := next[at]; !ok && at.protocol == unix.IPPROTO_UDP {
+			f.staleOf(at).udp[at.addr] = nil
 		}
 	}
-	for port, to := range next {
-		if before, known := old[port]; !known || !slices.Equal(before, to) {
-			mark(port, to)
+	for at, to := range next {
+		before, known := old[at]
+		if !known {
+			f.staleOf(at).early[at] = true
+		}
+		if at.protocol == unix.IPPROTO_UDP && (!known || !slices.Equal(before, to)) {
+			f.staleOf(at).udp[at.addr] = to
 		}
 	}
 	if len(next) > 0 {
@@ -91,24 +100,32 @@ func (f *Flows) change(name types.NamespacedName, d *service.Decision) {
 	}
 }
 
-func udpFrontends(d *service.Decision) frontends {
+func (f *Flows) staleOf(at front) *staleFlows {
+	family := service.FamilyOf(at.addr.Addr())
+	if f.stale[family] == nil {
+		f.stale[family] = &staleFlows{udp: map[netip.AddrPort][]netip.AddrPort{}, early: map[front]bool{}}
+	}
+	return f.stale[family]
+}
+
+var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+func frontsOf(d *service.Decision) fronts {
 	if d == nil {
 		return nil
 	}
-	out := frontends{}
+	out := fronts{}
 	for _, p := range d.Ports {
-		if p.Protocol != "udp" {
-			continue
+		at := func(ip netip.Addr, port uint16) front {
+			return front{protocols[p.Protocol], netip.AddrPortFrom(ip, port)}
 		}
-		out[netip.AddrPortFrom(p.ClusterIP, p.Number)] = p.Internal.Endpoints
-		both := slices.Concat(p.Cluster.Endpoints, p.External.Endpoints)
-		slices.SortFunc(both, netip.AddrPort.Compare)
-		both = slices.Compact(both)
-		for _, ip := range slices.Concat(p.ExternalIPs, p.LoadBalancerIPs) {
-			out[netip.AddrPortFrom(ip, p.Number)] = both
+		// New flows may go to fewer: to those that are ready, or on this node. An
+		// endpoint that terminates finishes what it has.
+		for _, ip := range slices.Concat([]netip.Addr{p.ClusterIP}, p.ExternalIPs, p.LoadBalancerIPs) {
+			out[at(ip, p.Number)] = p.Serving
 		}
 		if p.NodePort != 0 {
-			out[netip.AddrPortFrom(unspecified(p.Family), p.NodePort)] = both
+			out[at(unspecified(p.Family), p.NodePort)] = p.Serving
 		}
 	}
 	return out
@@ -121,15 +138,16 @@ func unspecified(f service.Family) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
-// staleFlows matches the flows to the given ports that do not lead to their
-// endpoints.
-type staleFlows frontends
+// staleFlows matches flows that lead wrong.
+type staleFlows struct {
+	// udp has the ports of which flows may lead elsewhere than to these endpoints.
+	udp map[netip.AddrPort][]netip.AddrPort
+	// early are those that have just got rules.
+	early map[front]bool
+}
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP {
-		return false
-	}
+func (s *staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to, ok := netip.AddrFromSlice(flow.Forward.DstIP)
 	if !ok {
 		return false
@@ -139,12 +157,18 @@ func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		return false
 	}
 	to, from = to.Unmap(), from.Unmap()
-	target := netip.AddrPortFrom(from, flow.Reverse.SrcPort)
-	if eps, ok := s[netip.AddrPortFrom(to, flow.Forward.DstPort)]; ok {
+	at, target := netip.AddrPortFrom(to, flow.Forward.DstPort), netip.AddrPortFrom(from, flow.Reverse.SrcPort)
+	if at == target && s.early[front{flow.Forward.Protocol, at}] {
+		return true
+	}
+	if flow.Forward.Protocol != unix.IPPROTO_UDP {
+		return false
+	}
+	if eps, ok := s.udp[at]; ok {
 		return !slices.Contains(eps, target)
 	}
 	// Of the flows to that port number only those that were translated are a
 	// node port's; others are to a server of that port on some machine.
-	eps, ok := s[netip.AddrPortFrom(unspecified(service.FamilyOf(to)), flow.Forward.DstPort)]
+	eps, ok := s.udp[netip.AddrPortFrom(unspecified(service.FamilyOf(to)), flow.Forward.DstPort)]
 	return ok && from != to && !slices.Contains(eps, target)
 }

@@ -17,15 +17,13 @@ import (
 // routeProtocol marks the route that we add as ours.
 const routeProtocol = 77
 
-// Prepare sets the kernel's parameters that the rules need: forwarding, node
-// ports on 127.0.0.1, and that packets between two ports of a bridge pass the
-// rules. It also adds a route to each service range that the machine has none to
+// Prepare sets the kernel's parameters that the rules need: forwarding, and that
+// packets between two ports of a bridge pass the rules. It also adds a route to each service range that the machine has none to
 // (for example no default route), because a connection without a route fails
 // before it reaches any rule.
 func Prepare(cfg service.Config) error {
 	sysctls := map[string]bool{ // true if the kernel may lack it
 		"net/ipv4/ip_forward":                false,
-		"net/ipv4/conf/all/route_localnet":   false,
 		"net/bridge/bridge-nf-call-iptables": true, // there once br_netfilter is loaded
 	}
 	if len(cfg.ServiceRanges(service.IPv6)) > 0 {
@@ -98,7 +96,8 @@ func netlinkFamily(f service.Family) int {
 	return unix.AF_INET
 }
 
-// Cleanup removes the routes that Prepare added.
+// Cleanup removes the routes that Prepare added. What OpenLoopback did has been
+// undone before: the rules are there until then.
 func Cleanup() error {
 	var errs []error
 	for _, f := range []service.Family{service.IPv4, service.IPv6} {

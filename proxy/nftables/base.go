@@ -64,7 +64,7 @@ var hooks = map[string]hook{
 
 // baseChains are the chains that exist independently of Services.
 func baseChains(cfg service.Config) map[string][]string {
-	var services, refuse, post []string
+	var services, refuse, post, forward []string
 	for _, f := range cfg.Families() {
 		to := fmt.Sprintf("%s daddr . meta l4proto . th dport vmap @", ip(f))
 		services = append(services, to+of(servicesMap, f))
@@ -74,6 +74,12 @@ func baseChains(cfg service.Config) map[string][]string {
 			refuse = append(refuse, local+" meta l4proto . th dport vmap @"+of(refusedNodesMap, f))
 		}
 		post = append(post, fmt.Sprintf("%s saddr . %s daddr @%s masquerade", ip(f), ip(f), of(hairpinSet, f)))
+		for _, pods := range cfg.PodRanges(f) {
+			// The kernel translates nothing that it cannot place in a connection, such as
+			// a segment out of its window. The client would get it from an address that
+			// it never spoke to, and its reset would end the connection.
+			forward = append(forward, fmt.Sprintf("%s saddr %s ct state invalid drop", ip(f), pods))
+		}
 	}
 	post = append(post,
 		"meta mark and "+mark+" != "+mark+" return",
@@ -85,7 +91,7 @@ func baseChains(cfg service.Config) map[string][]string {
 	const firewall = "ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 ct state != { established, related } ct status and dnat != dnat drop"
 	return map[string][]string{
 		"prerouting": {"jump " + servicesChain}, "output": {"jump " + servicesChain}, "postrouting": post,
-		"in-filter": {firewall, refuseNew}, "forward-filter": {refuseNew}, "out-filter": {firewall, refuseNew},
+		"in-filter": {firewall, refuseNew}, "forward-filter": append(forward, refuseNew), "out-filter": {firewall, refuseNew},
 		servicesChain: services, refuseChain: refuse, rejectChain: {"reject"},
 	}
 }

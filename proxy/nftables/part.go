@@ -174,9 +174,16 @@ func (p *part) stick(port *service.Port, t service.Target) []string {
 	var known, spread []string
 	for i, e := range t.Endpoints {
 		// A set keeps the timeout that it was made with.
-		set := fmt.Sprintf("clients-%d-%s", port.Family, service.Hash(port.ID, e.String(), port.Affinity.String()))
+		hash := service.Hash(port.ID, e.String(), port.Affinity.String())
+		set, chain := fmt.Sprintf("clients-%d-%s", port.Family, hash), fmt.Sprintf("endpoint-%d-%s", port.Family, hash)
 		p.clients[set] = clients{port.Family, port.Affinity}
-		to := fmt.Sprintf("update @%s { %s saddr } meta l4proto %s dnat %s to %s", set, ip(port.Family), port.Protocol, ip(port.Family), e)
+		// These are two rules, because a rule ends where a set is full: that client is
+		// served without being remembered.
+		p.chains[chain] = []string{
+			fmt.Sprintf("update @%s { %s saddr }", set, ip(port.Family)),
+			fmt.Sprintf("meta l4proto %s dnat %s to %s", port.Protocol, ip(port.Family), e),
+		}
+		to := "goto " + chain
 		known = append(known, fmt.Sprintf("%s saddr @%s %s", ip(port.Family), set, to))
 		if left := len(t.Endpoints) - i; left > 1 {
 			to = fmt.Sprintf("numgen random mod %d 0 %s", left, to)

@@ -24,8 +24,14 @@ type Rules struct {
 	parts  map[types.NamespacedName]*part
 	shapes map[shape]int      // how many use them
 	loops  map[netip.Addr]int // how many Services have the endpoint
-	claims *claims
-	chains *tracked[string, []string]
+	// elements are of maps and sets. No two Services have the same, see
+	// service.Fronts.
+	elements *tracked[element, string]
+	chains   *tracked[string, []string]
+	// stale are chains that nothing leads to any more. They are empty, and go with
+	// the next transaction: kernels before 6.2 refuse to delete a chain together
+	// with the element that led to it.
+	stale map[string]bool
 	// clients are the sets of clients.
 	clients *tracked[string, clients]
 	// known is set if the kernel is known to have what is tracked.
@@ -40,7 +46,7 @@ func New(cfg service.Config, log *slog.Logger) (*Rules, error) {
 	}
 	r := &Rules{
 		cfg: cfg, nft: nft, log: log, parts: map[types.NamespacedName]*part{}, shapes: map[shape]int{}, loops: map[netip.Addr]int{},
-		claims: newClaims(), chains: newTracked[string, []string](), clients: newTracked[string, clients](),
+		elements: newTracked[element, string](), stale: map[string]bool{}, chains: newTracked[string, []string](), clients: newTracked[string, clients](),
 	}
 	for name, rules := range baseChains(cfg) {
 		r.chains.set(name, rules)
@@ -61,24 +67,15 @@ func (r *Rules) Name(ctx context.Context) (string, error) {
 // ones are given, in one transaction. After an error the next Apply writes
 // everything again.
 func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
-	for name, d := range changes.Of {
-		r.take(name, d)
-	}
-	if changes.All {
-		for name := range r.parts {
-			if _, ok := changes.Of[name]; !ok {
-				r.take(name, nil)
-			}
-		}
-	}
+	r.take(changes)
 	if r.known {
-		return r.run(ctx, r.nft.NewTransaction())
+		return r.change(ctx, r.nft.NewTransaction(), false)
 	}
 	tx, err := r.begin(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.run(ctx, tx); err != nil {
+	if err := r.change(ctx, tx, false); err != nil {
 		r.log.Warn("cannot take over the table of a former proxy; it is made anew", "error", err)
 		r.unknown()
 		tx := r.nft.NewTransaction()
@@ -86,19 +83,34 @@ func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
 		tx.Delete(&knftables.Table{})
 		tx.Add(&knftables.Table{})
 		addMaps(r.cfg, tx)
-		return r.run(ctx, tx)
+		clear(r.stale)
+		return r.change(ctx, tx, false)
 	}
 	return nil
 }
 
-// take replaces what one Service adds to the table.
-func (r *Rules) take(name types.NamespacedName, d *service.Decision) {
-	next := render(r.cfg, d)
+// take replaces what the Services add to the table. All of the old goes first: what
+// one of them loses, another one may get.
+func (r *Rules) take(changes service.Changes) {
+	for name := range changes.Of {
+		r.drop(name)
+	}
+	if changes.All {
+		for name := range r.parts { // that are left
+			r.drop(name)
+		}
+	}
+	for name, d := range changes.Of {
+		if d != nil {
+			r.add(name, d)
+		}
+	}
+}
+
+func (r *Rules) drop(name types.NamespacedName) {
 	if old := r.parts[name]; old != nil {
 		for e := range old.elements {
-			if _, stays := next.elements[e]; !stays {
-				r.claims.release(e, name)
-			}
+			r.elements.remove(e)
 		}
 		for _, s := range old.shapes {
 			r.useShape(s, -1)
@@ -113,8 +125,13 @@ func (r *Rules) take(name types.NamespacedName, d *service.Decision) {
 			r.useHairpin(ip, -1)
 		}
 	}
+	delete(r.parts, name)
+}
+
+func (r *Rules) add(name types.NamespacedName, d *service.Decision) {
+	next := render(r.cfg, d)
 	for e, value := range next.elements {
-		r.claims.claim(e, name, value)
+		r.elements.set(e, value)
 	}
 	for _, s := range next.shapes {
 		r.useShape(s, 1)
@@ -128,9 +145,7 @@ func (r *Rules) take(name types.NamespacedName, d *service.Decision) {
 	for _, ip := range next.hairpin {
 		r.useHairpin(ip, 1)
 	}
-	if r.parts[name] = next; d == nil {
-		delete(r.parts, name)
-	}
+	r.parts[name] = next
 }
 
 func (r *Rules) useShape(s shape, by int) {
@@ -148,15 +163,15 @@ func (r *Rules) useHairpin(ip netip.Addr, by int) {
 	switch r.loops[ip] += by; r.loops[ip] {
 	case 0:
 		delete(r.loops, ip)
-		r.claims.elements.remove(e)
+		r.elements.remove(e)
 	case by: // the first
-		r.claims.elements.set(e, "")
+		r.elements.set(e, "")
 	}
 }
 
 func (r *Rules) unknown() {
 	r.known = false
-	r.claims.elements.unknown()
+	r.elements.unknown()
 	r.chains.unknown()
 	r.clients.unknown()
 }
@@ -180,6 +195,7 @@ func (r *Rules) begin(ctx context.Context) (*knftables.Transaction, error) {
 	for _, name := range sets {
 		tx.Flush(&knftables.Set{Name: name})
 	}
+	clear(r.stale)
 	for _, name := range there["chain"] {
 		r.chains.have[name], r.chains.dirty[name] = nil, true
 	}
@@ -192,9 +208,10 @@ func (r *Rules) begin(ctx context.Context) (*knftables.Transaction, error) {
 	return tx, nil
 }
 
-// run adds to the transaction what is tracked, and carries it out.
-func (r *Rules) run(ctx context.Context, tx *knftables.Transaction) error {
-	var goneChains, goneSets []string
+// change adds to the transaction what is tracked, and carries it out. With sweep it
+// does so even if there is nothing else to do than to delete stale chains.
+func (r *Rules) change(ctx context.Context, tx *knftables.Transaction, sweep bool) error {
+	var goneChains, goneSets, swept []string
 	sameClients := func(a, b clients) bool { return a == b }
 	r.clients.differ(sameClients, func(name string, _ clients) { goneSets = append(goneSets, name) }, func(name string, c clients) {
 		tx.Add(&knftables.Set{
@@ -203,6 +220,12 @@ func (r *Rules) run(ctx context.Context, tx *knftables.Transaction) error {
 		})
 	})
 	var changed []string
+	for name := range r.stale {
+		if _, again := r.chains.want[name]; !again {
+			tx.Delete(&knftables.Chain{Name: name})
+		}
+		swept = append(swept, name)
+	}
 	r.chains.differ(slices.Equal, func(name string, _ []string) {
 		tx.Flush(&knftables.Chain{Name: name})
 		if _, stays := r.chains.want[name]; !stays {
@@ -222,24 +245,27 @@ func (r *Rules) run(ctx context.Context, tx *knftables.Transaction) error {
 		}
 	}
 	sameValue := func(a, b string) bool { return a == b }
-	r.claims.elements.differ(sameValue,
+	r.elements.differ(sameValue,
 		func(e element, value string) { tx.Delete(e.object(value)) },
 		func(e element, value string) { tx.Add(e.object(value)) })
-	for _, name := range goneChains { // after the elements that lead to them
-		tx.Delete(&knftables.Chain{Name: name})
-	}
 	for _, name := range goneSets {
 		tx.Delete(&knftables.Set{Name: name})
 	}
-	if n := tx.NumOperations(); n > 0 {
+	if n := tx.NumOperations(); n > len(swept) || sweep && n > 0 {
 		if err := r.nft.Run(ctx, tx); err != nil {
 			r.unknown() // nothing was changed, but why is not known
 			return fmt.Errorf("change %d objects of nftables: %w", n, err)
 		}
 		r.log.Debug("nftables rules replaced", "operations", n)
+		for _, name := range swept {
+			delete(r.stale, name)
+		}
+		for _, name := range goneChains {
+			r.stale[name] = true
+		}
 	}
 	r.known = true
-	r.claims.elements.written()
+	r.elements.written()
 	r.chains.written()
 	r.clients.written()
 	return nil
@@ -288,9 +314,17 @@ func (r *Rules) Verify(ctx context.Context) (missing bool, err error) {
 	}
 	if missing {
 		r.unknown()
+		return true, nil
 	}
-	return missing, nil
+	return false, r.change(ctx, r.nft.NewTransaction(), true)
 }
+
+// Refused returns false: a transaction is carried out as a whole, or its error is
+// that of Apply.
+func (r *Rules) Refused() bool { return false }
+
+// Again does nothing, see Refused.
+func (r *Rules) Again() {}
 
 // Cleanup removes the table. Where there is no nft that works, no proxy has made
 // one.

@@ -22,7 +22,7 @@ const sourceRangesAnnotation = corev1.AnnotationLoadBalancerSourceRangesKey
 // Decide decides what the node does for one Service, whose slices are given in
 // any order. zone is the node's zone, empty if it has none.
 func Decide(cfg Config, zone string, svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *Decision {
-	d := &Decision{Name: types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}}
+	d := &Decision{Name: types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}, Created: svc.CreationTimestamp.Time}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return d
 	}
@@ -71,12 +71,13 @@ func decidePort(cfg Config, zone string, svc *corev1.Service, ip netip.Addr, por
 	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		p.LoadBalancerIPs = addresses(p.Family, balancers(svc))
 		p.SourceRanges, p.Restricted = sourceRanges(p.Family, svc)
+		p.SourceRanges = append(p.SourceRanges, itself(cfg, &p)...)
 	}
 	// The endpoints of the whole cluster, and those of this node: one that
 	// terminates here may be the best of this node while others are ready
 	// elsewhere.
 	cluster, local := prefer(near(cfg.NodeName, zone, all)), prefer(on(cfg.NodeName, all))
-	p.Cluster = Target{Endpoints: addrs(cluster)}
+	p.Cluster, p.Serving = Target{Endpoints: addrs(cluster)}, addrs(all)
 	pick := func(onlyLocal bool) Target {
 		switch {
 		case !onlyLocal:
@@ -154,6 +155,21 @@ func sourceRanges(f Family, svc *corev1.Service) (ranges []netip.Prefix, restric
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	return slices.Compact(ranges), restricted
+}
+
+// itself are the load balancer's own addresses, if the node is served: where it
+// holds such an address, its connections to it come from there.
+func itself(cfg Config, p *Port) []netip.Prefix {
+	if !slices.ContainsFunc(p.SourceRanges, func(r netip.Prefix) bool { return slices.ContainsFunc(cfg.NodeIPs, r.Contains) }) {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, ip := range p.LoadBalancerIPs {
+		if !slices.ContainsFunc(p.SourceRanges, func(r netip.Prefix) bool { return r.Contains(ip) }) {
+			out = append(out, netip.PrefixFrom(ip, ip.BitLen()))
+		}
+	}
+	return out
 }
 
 // Hash makes a short name that is the same on every node.

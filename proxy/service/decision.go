@@ -52,6 +52,10 @@ type Config struct {
 	// a cluster IP from elsewhere are masqueraded, so that the answers come back
 	// through this node.
 	ClusterCIDRs []netip.Prefix
+	// NodeIPs are addresses of this node. Where the source ranges of a load balancer
+	// have one of them, the node reaches the load balancer's address also if that is
+	// an address of its own, which is the source then.
+	NodeIPs []netip.Addr
 	// NodePortAddresses are the ranges of this node's addresses that serve node
 	// ports; none means all.
 	NodePortAddresses []netip.Prefix
@@ -134,6 +138,9 @@ type Port struct {
 	ExternalLocal bool
 	// Affinity is how long a client keeps its endpoint; 0 if it does not.
 	Affinity time.Duration
+	// Serving are all endpoints that serve, wherever they are, also those that
+	// terminate: what flows there already may stay.
+	Serving []netip.AddrPort
 	// Hairpin are the endpoints of this node, which may reach themselves.
 	Hairpin []netip.Addr
 }
@@ -158,9 +165,11 @@ type Health struct {
 
 // Decision is what a node does for one Service.
 type Decision struct {
-	Name   types.NamespacedName
-	Ports  []Port
-	Health *Health // nil if there is nothing to ask
+	Name types.NamespacedName
+	// Created is when the Service was: of two that name one address, the older has it.
+	Created time.Time
+	Ports   []Port
+	Health  *Health // nil if there is nothing to ask
 }
 
 // Changes are decisions that differ from the ones before.

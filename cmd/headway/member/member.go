@@ -155,7 +155,7 @@ func (m *Member) RunProxy(ctx context.Context) error {
 	p, err := proxy.New(proxy.Config{
 		Client: client,
 		Services: service.Config{
-			NodeName: m.Name, ClusterCIDRs: []netip.Prefix{m.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{m.ServiceCIDR},
+			NodeName: m.Name, NodeIPs: []netip.Addr{m.IP}, ClusterCIDRs: []netip.Prefix{m.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{m.ServiceCIDR},
 		},
 		Mode: m.proxyMode,
 		Log:  m.Log.With("part", "proxy"),

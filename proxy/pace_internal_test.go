@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/proxy/health"
+	"headway.dev/proxy/kernel"
+	"headway.dev/proxy/service"
+)
+
+// slow are rules that take their time.
+type slow struct {
+	takes time.Duration
+	fail  error
+	at    []time.Time
+	tries int // after a refusal
+	bad   bool
+}
+
+func (s *slow) Name(context.Context) (string, error) { return "slow", nil }
+
+func (s *slow) Apply(context.Context, service.Changes) error {
+	s.at = append(s.at, time.Now())
+	<-time.After(s.takes)
+	return s.fail
+}
+func (s *slow) Verify(context.Context) (bool, error) { return false, nil }
+func (s *slow) Refused() bool                        { return s.bad }
+func (s *slow) Again()                               { s.tries++ }
+
+// paced runs a proxy with these rules.
+func paced(t *testing.T, rules *slow, during func(*State)) {
+	t.Helper()
+	state := NewState()
+	p := &Proxy{
+		cfg:   Config{Source: source{state}, VerifyPeriod: time.Hour, Log: slog.New(slog.DiscardHandler)},
+		rules: rules, fronts: service.NewFronts(), flows: kernel.NewFlows(slog.New(slog.DiscardHandler)), health: health.New(slog.New(slog.DiscardHandler)), open: true,
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.loop(ctx) }()
+	<-time.After(time.Minute)
+	during(state)
+	cancel()
+	<-done
+}
+
+type source struct{ *State }
+
+func (s source) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func touch(s *State, i int) {
+	svc := &corev1.Service{}
+	svc.Name = fmt.Sprint(i)
+	s.SetService(svc)
+}
+
+// The first change is written at once; those of a burst are written together, with
+// pauses as long as writing takes.
+func TestPace(t *testing.T) {
+	for _, tc := range []struct{ takes, period time.Duration }{
+		{time.Millisecond, 21 * time.Millisecond}, {100 * time.Millisecond, 200 * time.Millisecond}, {5 * time.Second, 6 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			rules := &slow{takes: tc.takes}
+			paced(t, rules, func(s *State) {
+				synctest.Wait()
+				begun := time.Now()
+				rules.at = nil
+				for i := range 1000 {
+					touch(s, i)
+					<-time.After(tc.takes / 10)
+				}
+				<-time.After(time.Minute)
+				if len(rules.at) == 0 || rules.at[0] != begun {
+					t.Fatalf("the first change was not written at once: %v", rules.at)
+				}
+				for i, at := range rules.at[1:] {
+					if pause := at.Sub(rules.at[i]); pause < tc.period {
+						t.Errorf("written %v after the last time, want %v", pause, tc.period)
+					}
+				}
+				if most := int(100*tc.takes/tc.period) + 3; len(rules.at) > most {
+					t.Errorf("written %d times, want at most %d", len(rules.at), most)
+				}
+			})
+		})
+	}
+}
+
+// What failed, and what the kernel refused, is tried again, less and less often.
+func TestTriesAgain(t *testing.T) {
+	for what, rules := range map[string]*slow{"failed": {fail: errors.New("no memory")}, "refused": {bad: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			paced(t, rules, func(*State) {
+				<-time.After(time.Hour)
+				if n := len(rules.at); n < 10 || n > 150 || rules.tries < n-1 {
+					t.Errorf("%s: written %d times in an hour, %d of them with what was refused", what, n, rules.tries)
+				}
+				rules.fail, rules.bad = nil, false
+				<-time.After(10 * time.Minute)
+				n := len(rules.at)
+				<-time.After(time.Hour)
+				if len(rules.at) != n {
+					t.Errorf("%s: written again after it had worked", what)
+				}
+			})
+		})
+	}
+}
