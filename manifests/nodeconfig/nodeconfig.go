@@ -11,6 +11,10 @@ import (
 // Name is the name of the ConfigMap, in kube-system.
 const Name = "headway-node-config"
 
+// AnnouncedBy is the annotation of a Service of type LoadBalancer that names the node that
+// answers for its address, by ARP; "*" where its addresses are those of the nodes.
+const AnnouncedBy = "headway.dev/announced-by"
+
 // The keys of its data.
 const clusterCIDR, serviceCIDR, clusterDomain, example = "clusterCIDR", "serviceCIDR", "clusterDomain", "example"
 

@@ -17,7 +17,9 @@ import (
 const (
 	// nameServerLink has the address of the name server.
 	nameServerLink = "headway-dns"
-	etcResolvConf  = "/etc/resolv.conf"
+	// balancersLink has the addresses of load balancers that this node answers for.
+	balancersLink = "headway-lb"
+	etcResolvConf = "/etc/resolv.conf"
 	// What systemd-resolved writes: etcResolvConf names stubAddress then, which pods
 	// cannot reach, and resolvedConf the servers behind it.
 	stubAddress  = "127.0.0.53"

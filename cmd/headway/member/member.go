@@ -22,6 +22,7 @@ import (
 	"headway.dev/cmd/headway/datadir"
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
+	"headway.dev/nodes/announce"
 	"headway.dev/nodes/ingress"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/peers"
@@ -177,6 +178,17 @@ func (m *Member) runPeers(ctx context.Context) error {
 	}).Run(ctx)
 }
 
+// runAnnouncer answers for addresses of load balancers until ctx ends. They stay.
+func (m *Member) runAnnouncer(ctx context.Context) error {
+	client, err := NewClient(m.API)
+	if err != nil {
+		return err
+	}
+	return announce.New(announce.Config{
+		NodeName: m.Name, IP: m.IP, Link: balancersLink, Client: client, Log: m.Log.With("part", "network"),
+	}).Run(ctx)
+}
+
 // NewClient is a client without a rate limit.
 func NewClient(config *rest.Config) (kubernetes.Interface, error) {
 	config = rest.CopyConfig(config)
@@ -242,7 +254,7 @@ func Cleanup(ctx context.Context, cfg Config) (owned *network.OwnedError, err er
 		return owned, err
 	}
 	if owned == nil {
-		if err := errors.Join(peers.Cleanup(tunnel), policy.Cleanup(ctx)); err != nil {
+		if err := errors.Join(peers.Cleanup(tunnel), policy.Cleanup(ctx), announce.Cleanup(balancersLink)); err != nil {
 			return owned, err
 		}
 	}

@@ -62,6 +62,7 @@ func (m *Member) Parts() []Part {
 		{Name: "service proxy", Run: m.RunProxy, Again: true},
 		{Name: "routes to other nodes", Run: m.runPeers, Again: true},
 		{Name: "network policies", Run: m.policies.Run, Again: true},
+		{Name: "addresses of load balancers", Run: m.runAnnouncer, Again: true},
 	}
 	if m.ingress != nil {
 		parts = append(parts, Part{Name: "proxy for ingresses", Run: m.runIngress, Again: true})
