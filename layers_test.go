@@ -70,6 +70,7 @@ var rooms = map[string][]string{
 		"gc",
 		"ingress",
 		"job",
+		"loadbalancer",
 		"cronjob",
 		"migration",
 		"namespace",

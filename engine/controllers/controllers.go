@@ -27,6 +27,7 @@ import (
 	"headway.dev/engine/controllers/gc"
 	"headway.dev/engine/controllers/ingress"
 	"headway.dev/engine/controllers/job"
+	"headway.dev/engine/controllers/loadbalancer"
 	"headway.dev/engine/controllers/migration"
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
@@ -169,6 +170,7 @@ func New(cfg Config) (*Controllers, error) {
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),
 		endpoints.New(as("endpointslice-controller")),
 		endpoints.NewMirror(as("endpointslicemirroring-controller")),
+		loadbalancer.New(as("service-controller"), cfg.APIServer),
 		gc.New(as("generic-garbage-collector")),
 		namespace.New(as("namespace-controller")),
 		node.NewLifecycle(as("node-controller"), pulse),

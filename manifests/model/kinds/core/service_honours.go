@@ -8,13 +8,13 @@ import (
 
 var serviceSpecFields = honour.Fields{
 	Honoured: "ports selector clusterIP clusterIPs type sessionAffinity externalName externalTrafficPolicy publishNotReadyAddresses sessionAffinityConfig " +
-		"ipFamilies ipFamilyPolicy allocateLoadBalancerNodePorts internalTrafficPolicy externalIPs loadBalancerSourceRanges healthCheckNodePort trafficDistribution",
+		"ipFamilies ipFamilyPolicy allocateLoadBalancerNodePorts internalTrafficPolicy externalIPs loadBalancerIP loadBalancerSourceRanges healthCheckNodePort trafficDistribution",
 	Rules: map[string]*honour.Rule{
-		"type": {
-			Level: honour.Hint, Values: "LoadBalancer", Reason: "there is no load balancer, which leaves a LoadBalancer with its node ports and without an address",
-			Asks: honour.When(func(s *corev1.ServiceSpec) bool { return s.Type == corev1.ServiceTypeLoadBalancer }),
+		"loadBalancerClass": {
+			Level: honour.Hint, Values: "others than headway.dev/load-balancer", Reason: "its addresses are left to somebody else's controller",
+			Asks: honour.When(func(s *corev1.ServiceSpec) bool {
+				return s.LoadBalancerClass != nil && *s.LoadBalancerClass != "headway.dev/load-balancer"
+			}),
 		},
-		"loadBalancerIP":    {Level: honour.Hint, Reason: "there is no load balancer"},
-		"loadBalancerClass": {Level: honour.Hint, Reason: "there is no load balancer"},
 	},
 }

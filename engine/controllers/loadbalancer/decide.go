@@ -1,0 +1,230 @@
+package loadbalancer
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Node is what counts of a Node.
+type Node struct {
+	Name string
+	// IPs are the addresses at which clients reach it.
+	IPs []netip.Addr
+	// Usable is false for a node that is not ready, or that has the label
+	// node.kubernetes.io/exclude-from-external-load-balancers.
+	Usable bool
+}
+
+// Port is one that no Service gets on the addresses of nodes.
+type Port struct {
+	Protocol corev1.Protocol
+	Number   int32
+}
+
+// Input is all that the decision depends on.
+type Input struct {
+	// Pool is where addresses are from; without one they are those of the nodes.
+	Pool     []Range
+	Services []*corev1.Service // those that want an address from here
+	Nodes    []Node
+	// Local are the nodes with an endpoint that is ready, of Services with
+	// externalTrafficPolicy Local.
+	Local map[types.NamespacedName]map[string]bool
+	// Taken are ports that nodes need themselves.
+	Taken map[Port]string
+}
+
+// Outcome is what one Service gets.
+type Outcome struct {
+	// IPs are its addresses, in order; none if Problem tells why.
+	IPs []netip.Addr
+	// By is the node that answers for the address, EveryNode if each has its own, or
+	// empty if there is none.
+	By      string
+	Problem string
+}
+
+// EveryNode is no name of a node.
+const EveryNode = "*"
+
+// Decide gives all Services their addresses. What one has it keeps, as long as it may
+// have it; of two that want the same the older gets it.
+func Decide(in Input) map[types.NamespacedName]Outcome {
+	services := slices.SortedFunc(slices.Values(in.Services), func(a, b *corev1.Service) int {
+		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	if len(in.Pool) > 0 {
+		return fromPool(in, services)
+	}
+	return fromNodes(in, services)
+}
+
+func nameOf(svc *corev1.Service) types.NamespacedName {
+	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+}
+
+// fromNodes gives all Services the addresses of all nodes, with a port for one of them.
+func fromNodes(in Input, services []*corev1.Service) map[types.NamespacedName]Outcome {
+	out := map[types.NamespacedName]Outcome{}
+	owners := map[Port]types.NamespacedName{}
+	for _, svc := range services {
+		name := nameOf(svc)
+		if problem := portProblem(in, owners, svc); problem != "" {
+			out[name] = Outcome{Problem: problem}
+			continue
+		}
+		var ips []netip.Addr
+		for _, n := range candidates(in, svc) {
+			ips = append(ips, n.IPs...)
+		}
+		slices.SortFunc(ips, netip.Addr.Compare)
+		ips = slices.Compact(ips)
+		if want := svc.Spec.LoadBalancerIP; want != "" && len(ips) > 0 {
+			ip, err := netip.ParseAddr(want)
+			if err != nil || !slices.Contains(ips, ip) {
+				out[name] = Outcome{Problem: fmt.Sprintf("spec.loadBalancerIP %s is not the address of a node that may serve it, and there is no pool of addresses", want)}
+				continue
+			}
+			ips = []netip.Addr{ip}
+		}
+		for _, p := range svc.Spec.Ports {
+			owners[Port{protocol(p), p.Port}] = name
+		}
+		if len(ips) == 0 {
+			out[name] = Outcome{Problem: "no node is ready that may serve it"}
+			continue
+		}
+		out[name] = Outcome{IPs: ips, By: EveryNode}
+	}
+	return out
+}
+
+func portProblem(in Input, owners map[Port]types.NamespacedName, svc *corev1.Service) string {
+	for _, p := range svc.Spec.Ports {
+		at := Port{protocol(p), p.Port}
+		if owner, taken := owners[at]; taken {
+			return fmt.Sprintf("port %d/%s of the nodes belongs to the Service %s, which is older", p.Port, at.Protocol, owner)
+		}
+		if by, taken := in.Taken[at]; taken {
+			return fmt.Sprintf("port %d/%s of the nodes is that of %s", p.Port, at.Protocol, by)
+		}
+	}
+	return ""
+}
+
+func protocol(p corev1.ServicePort) corev1.Protocol { return cmp.Or(p.Protocol, corev1.ProtocolTCP) }
+
+// fromPool gives each Service an address of its own.
+func fromPool(in Input, services []*corev1.Service) map[types.NamespacedName]Outcome {
+	out := map[types.NamespacedName]Outcome{}
+	taken := map[netip.Addr]types.NamespacedName{}
+	for _, n := range in.Nodes { // whose own addresses are nobody else's
+		for _, ip := range n.IPs {
+			taken[ip] = types.NamespacedName{Name: n.Name}
+		}
+	}
+	give := func(svc *corev1.Service, ip netip.Addr) {
+		taken[ip] = nameOf(svc)
+		out[nameOf(svc)] = Outcome{IPs: []netip.Addr{ip}, By: announcer(in, svc, ip)}
+	}
+	var without []*corev1.Service
+	for _, svc := range services { // who has one comes before who has none
+		if ip, ok := has(in.Pool, svc); ok && taken[ip] == (types.NamespacedName{}) {
+			give(svc, ip)
+		} else {
+			without = append(without, svc)
+		}
+	}
+	for _, wishes := range []bool{true, false} { // who wants a certain one comes before who wants any
+		for _, svc := range without {
+			if want := svc.Spec.LoadBalancerIP; (want != "") == wishes {
+				if ip, problem := free(in.Pool, taken, want); problem == "" {
+					give(svc, ip)
+				} else {
+					out[nameOf(svc)] = Outcome{Problem: problem}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// has is the address that a Service has already, if it may keep it.
+func has(pool []Range, svc *corev1.Service) (netip.Addr, bool) {
+	for _, in := range svc.Status.LoadBalancer.Ingress {
+		ip, err := netip.ParseAddr(in.IP)
+		if err == nil && inPool(pool, ip) && (svc.Spec.LoadBalancerIP == "" || svc.Spec.LoadBalancerIP == in.IP) {
+			return ip, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func inPool(pool []Range, ip netip.Addr) bool {
+	return slices.ContainsFunc(pool, func(r Range) bool { return r.contains(ip) })
+}
+
+func free(pool []Range, taken map[netip.Addr]types.NamespacedName, want string) (ip netip.Addr, problem string) {
+	if want != "" {
+		ip, err := netip.ParseAddr(want)
+		if err != nil || !inPool(pool, ip) {
+			return ip, fmt.Sprintf("spec.loadBalancerIP %s is not in the pool of addresses", want)
+		}
+		if by, is := taken[ip]; is {
+			return ip, fmt.Sprintf("spec.loadBalancerIP %s belongs to %s", want, strings.TrimPrefix(by.String(), "/"))
+		}
+		return ip, ""
+	}
+	for _, r := range pool {
+		for ip := r.First; ip.IsValid() && r.contains(ip); ip = ip.Next() {
+			if _, is := taken[ip]; !is {
+				return ip, ""
+			}
+		}
+	}
+	return netip.Addr{}, "all addresses of the pool are taken: add some to it, or delete a Service of type LoadBalancer"
+}
+
+// candidates are the nodes that may serve a Service, in order. With the policy Local
+// those are the ones with an endpoint; if there is none, all: who connects is told so.
+func candidates(in Input, svc *corev1.Service) []Node {
+	var all, local []Node
+	for _, n := range in.Nodes {
+		if !n.Usable || len(n.IPs) == 0 {
+			continue
+		}
+		all = append(all, n)
+		if in.Local[nameOf(svc)][n.Name] {
+			local = append(local, n)
+		}
+	}
+	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && len(local) > 0 {
+		return local
+	}
+	return all
+}
+
+// announcer is the node that answers for an address: the one that does already, if it
+// may, or else one that is as good as random, but the same for the same nodes.
+func announcer(in Input, svc *corev1.Service, ip netip.Addr) string {
+	nodes := candidates(in, svc)
+	if len(nodes) == 0 {
+		return ""
+	}
+	now := svc.Annotations[Annotation]
+	if slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == now }) {
+		return now
+	}
+	weight := func(n Node) string {
+		sum := sha256.Sum256([]byte(ip.String() + " " + n.Name))
+		return string(sum[:])
+	}
+	return slices.MaxFunc(nodes, func(a, b Node) int { return cmp.Compare(weight(a), weight(b)) }).Name
+}
