@@ -95,7 +95,7 @@ func TestLoadBalancersOnNodes(t *testing.T) {
 		t.Errorf("answered for by %q", by)
 	}
 	c.commit(newBalancer("second", 80), newBalancer("api", 6443), newBalancer("other", 81, func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }))
-	c.balancerEvent("second", "port 80/TCP of the nodes belongs to the Service default/web, which is older")
+	c.balancerEvent("second", "port 80/TCP of the nodes belongs to the Service default/web")
 	c.balancerEvent("api", "port 6443/TCP of the nodes is that of the API")
 
 	c.reached("node-01", "192.0.2.11", corev1.ConditionUnknown)
@@ -155,7 +155,7 @@ func TestLoadBalancersOfPool(t *testing.T) {
 	if now := c.balanced("any", "192.0.2.240"); now != other[by] {
 		t.Errorf("it moved to %s without need", now)
 	}
-	c.pool("192.0.2.240/29")
+	c.pool("192.0.2.240-192.0.2.247")
 	c.balanced("none", "192.0.2.242")
 	c.balanced("wish", "192.0.2.241")
 	c.commit(change.Delete(balancerKey("wish"), metav1.DeleteOptions{}, time.Now()))

@@ -74,6 +74,16 @@ func nameOf(svc *corev1.Service) types.NamespacedName {
 func fromNodes(in Input, services []*corev1.Service) map[types.NamespacedName]Outcome {
 	out := map[types.NamespacedName]Outcome{}
 	owners := map[Port]types.NamespacedName{}
+	// Who has its ports already keeps them: ages are in seconds.
+	slices.SortStableFunc(services, func(a, b *corev1.Service) int {
+		holds := func(s *corev1.Service) int {
+			if s.Annotations[Annotation] == EveryNode {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Compare(holds(a), holds(b))
+	})
 	for _, svc := range services {
 		name := nameOf(svc)
 		if problem := portProblem(in, owners, svc); problem != "" {
@@ -98,7 +108,7 @@ func fromNodes(in Input, services []*corev1.Service) map[types.NamespacedName]Ou
 			owners[Port{protocol(p), p.Port}] = name
 		}
 		if len(ips) == 0 {
-			out[name] = Outcome{Problem: "no node is ready that may serve it"}
+			out[name] = Outcome{By: EveryNode, Problem: "no node is ready that may serve it"}
 			continue
 		}
 		out[name] = Outcome{IPs: ips, By: EveryNode}
@@ -110,7 +120,7 @@ func portProblem(in Input, owners map[Port]types.NamespacedName, svc *corev1.Ser
 	for _, p := range svc.Spec.Ports {
 		at := Port{protocol(p), p.Port}
 		if owner, taken := owners[at]; taken {
-			return fmt.Sprintf("port %d/%s of the nodes belongs to the Service %s, which is older", p.Port, at.Protocol, owner)
+			return fmt.Sprintf("port %d/%s of the nodes belongs to the Service %s", p.Port, at.Protocol, owner)
 		}
 		if by, taken := in.Taken[at]; taken {
 			return fmt.Sprintf("port %d/%s of the nodes is that of %s", p.Port, at.Protocol, by)
