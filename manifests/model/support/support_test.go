@@ -183,7 +183,7 @@ func TestWarnings(t *testing.T) {
 		obj  runtime.Object
 		want string
 	}{
-		"load balancer": {&corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, "spec.type"},
+		"load balancer": {&corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: new("example.com/other")}}, "spec.loadBalancerClass"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			warnings := support.Warnings(test.obj)
