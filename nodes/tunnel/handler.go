@@ -122,7 +122,9 @@ func (h *handler) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// It ends with the request, whichever side ends that.
-	defer context.AfterFunc(r.Context(), func() { _ = conn.Close() })()
+	defer context.AfterFunc(r.Context(), func() {
+		guard.Do(r.Context(), "end a connection of the server", func() { _ = conn.Close() })
+	})()
 	defer conn.Close()
 	w.WriteHeader(http.StatusOK)
 	out := http.NewResponseController(w)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 	"k8s.io/client-go/rest"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
 	"headway.dev/manifests/nodeconfig"
 	"headway.dev/nodes/wait"
@@ -62,7 +63,9 @@ func (cfg Config) once(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer context.AfterFunc(ctx, func() {
+		guard.Do(ctx, "end the tunnel", func() { _ = conn.Close() })
+	})()
 	cfg.Log.Info("A tunnel to the server is open", "server", cfg.API.Host)
 	server := &http2.Server{
 		MaxConcurrentStreams: most, MaxUploadBufferPerStream: window, MaxUploadBufferPerConnection: most * window,

@@ -140,7 +140,7 @@ const mostReason = 1 << 10
 // dial asks the agent to connect to an address. The connection outlives ctx.
 func (t *tunnel) dial(ctx context.Context, address string) (net.Conn, error) {
 	living, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
+	stop := context.AfterFunc(ctx, func() { guard.Do(living, "give up a dial", cancel) })
 	sent, send := io.Pipe()
 	request := (&http.Request{
 		Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: address}, Host: address, Header: http.Header{}, Body: sent, ContentLength: -1,

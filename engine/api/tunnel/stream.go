@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"headway.dev/manifests/guard"
 )
 
 // linger is how long what was written before the end may take to arrive.
@@ -69,7 +71,7 @@ func (s *stream) Close() error {
 	// The end follows what was written. Then the agent ends the stream, or nobody
 	// waits for that any longer.
 	_ = s.out.Close()
-	time.AfterFunc(linger, s.cancel)
+	time.AfterFunc(linger, func() { guard.Do(context.Background(), "end a connection to a node", s.cancel) })
 	return nil
 }
 
@@ -108,7 +110,7 @@ func (s *stream) set(timer **time.Timer, t time.Time) {
 	if t.IsZero() || s.closed.Load() {
 		return
 	}
-	*timer = time.AfterFunc(time.Until(t), s.expire)
+	*timer = time.AfterFunc(time.Until(t), func() { guard.Do(context.Background(), "end a late connection to a node", s.expire) })
 }
 
 func (s *stream) expire() {
