@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -24,7 +25,7 @@ func TestPoliciesOfANode(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u1"}, Spec: corev1.PodSpec{NodeName: "n1"}}
 	index.Observe([]object.Event{{Type: object.Added, Key: object.KeyOf(schema.GroupKind{Kind: "Pod"}, pod), Object: pod, Revision: 3}})
 
-	get := func(method, path string) *http.Response {
+	get := func(method, path string) (int, io.Reader) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, http.NoBody)
 		if err != nil {
@@ -34,18 +35,19 @@ func TestPoliciesOfANode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { answer.Body.Close() })
-		return answer
+		t.Cleanup(func() { _ = answer.Body.Close() })
+		return answer.StatusCode, answer.Body
 	}
 	for path, want := range map[string]int{nodepolicy.Prefix: 404, nodepolicy.Prefix + "a/b" + nodepolicy.Suffix: 404, nodepolicy.Prefix + "n1": 404} {
-		if got := get(http.MethodGet, path).StatusCode; got != want {
+		if got, _ := get(http.MethodGet, path); got != want {
 			t.Errorf("GET %s is answered %d, want %d", path, got, want)
 		}
 	}
-	if got := get(http.MethodPost, nodepolicy.Path("n1")).StatusCode; got != http.StatusMethodNotAllowed {
+	if got, _ := get(http.MethodPost, nodepolicy.Path("n1")); got != http.StatusMethodNotAllowed {
 		t.Errorf("POST is answered %d", got)
 	}
-	stream := json.NewDecoder(get(http.MethodGet, nodepolicy.Path("n1")).Body)
+	_, body := get(http.MethodGet, nodepolicy.Path("n1"))
+	stream := json.NewDecoder(body)
 	next := func() (c nodepolicy.Change) {
 		t.Helper()
 		if err := stream.Decode(&c); err != nil {

@@ -24,9 +24,9 @@ import (
 
 const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
 
-func sysctl(t *testing.T, path string) string {
+func loopbackOpen(t *testing.T) string {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(routeLocalnet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func testLoopbackIsGuarded(t *testing.T, mode proxy.Mode) {
 	servers(t, a)
 	outside := newOutside(t)
 	send := outside.frames(t, outside.link(t))
-	if before := sysctl(t, routeLocalnet); before != "0" {
+	if before := loopbackOpen(t); before != "0" {
 		t.Fatalf("route_localnet is %s before the test", before)
 	}
 	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp4", "127.0.0.1:9999")
@@ -161,7 +161,7 @@ func testLoopbackIsGuarded(t *testing.T, mode proxy.Mode) {
 	}
 	close(stop)
 	<-sent
-	if after := sysctl(t, routeLocalnet); after != "0" {
+	if after := loopbackOpen(t); after != "0" {
 		t.Errorf("route_localnet is %s after Cleanup, want what it was", after)
 	}
 	// The last one arrives after all others.
@@ -192,8 +192,8 @@ func TestLoopbackOfOthers(t *testing.T) {
 	if err := kernel.OpenLoopback(); err != nil {
 		t.Fatal(err)
 	}
-	if err := kernel.CloseLoopback(); err != nil || sysctl(t, routeLocalnet) != "1" {
-		t.Errorf("route_localnet is %s, %v; want 1", sysctl(t, routeLocalnet), err)
+	if err := kernel.CloseLoopback(); err != nil || loopbackOpen(t) != "1" {
+		t.Errorf("route_localnet is %s, %v; want 1", loopbackOpen(t), err)
 	}
 }
 

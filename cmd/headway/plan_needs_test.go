@@ -35,7 +35,7 @@ func TestPlanTellsWhatPodsLack(t *testing.T) {
 	})
 
 	s.repo.Push("lacks", map[string]string{
-		"web.yaml": deploy("web", "5", `envFrom: [{configMapRef: {name: conf}}, {secretRef: {name: maybe, optional: true}}], env: [{name: LEVEL, valueFrom: {configMapKeyRef: {name: settings, key: levle}}}]`) +
+		"web.yaml": deploy("web", "5", `envFrom: [{configMapRef: {name: conf}}, {secretRef: {name: maybe, optional: true}}], env: [{name: LEVEL, valueFrom: {configMapKeyRef: {name: settings, key: lvl}}}]`) +
 			"      serviceAccountName: builder\n      priorityClassName: urgent\n      volumes: [{name: data, persistentVolumeClaim: {claimName: data}}, {name: token, secret: {secretName: token}}, {name: ca, configMap: {name: kube-root-ca.crt}}]\n",
 		"token.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: shop}\n",
 		"cron.yaml":  "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: shop}\nspec:\n  schedule: '@daily'\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers: [{name: c, image: x, envFrom: [{secretRef: {name: none}}]}]\n",
@@ -48,7 +48,7 @@ func TestPlanTellsWhatPodsLack(t *testing.T) {
 		"! references: "+template+"priorityClassName names PriorityClass/urgent",
 		"! references: "+template+"volumes[0].persistentVolumeClaim.claimName names PersistentVolumeClaim/shop/data",
 		"! references: "+template+"containers[0].envFrom[0].configMapRef names ConfigMap/shop/conf",
-		"! references: "+template+`containers[0].env[0].valueFrom.configMapKeyRef names the key "levle" in ConfigMap/shop/settings, and it has no such key`,
+		"! references: "+template+`containers[0].env[0].valueFrom.configMapKeyRef names the key "lvl" in ConfigMap/shop/settings, and it has no such key`,
 		"! references: CronJob/shop/nightly: spec.jobTemplate.spec.template.spec.containers[0].envFrom[0].secretRef names Secret/shop/none",
 		"! references: PersistentVolumeClaim/shop/disk: spec.storageClassName names StorageClass/fast",
 		"! admission: Deployment/shop/web: 5 of 5 new pods would be refused when they are made:",

@@ -54,8 +54,11 @@ func (r *Renewing) Serve(*tls.ClientHelloInfo) (*tls.Certificate, error) { retur
 // its authority.
 func (r *Renewing) Present(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	c, err := r.Get()
-	if err == nil && asked.SupportsCertificate(c) != nil {
-		return &tls.Certificate{}, nil // none
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	if unknown := asked.SupportsCertificate(c); unknown != nil {
+		c = &tls.Certificate{} // none
+	}
+	return c, nil
 }

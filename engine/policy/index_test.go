@@ -138,7 +138,7 @@ func passes(s *nodepolicy.State, from, to *corev1.Pod, protocol string, port uin
 			return true
 		}
 	}
-	check := func(id string, peer, own netip.Addr, egress bool) bool {
+	check := func(id string, peer netip.Addr, egress bool) bool {
 		if id == "" {
 			return true
 		}
@@ -183,10 +183,10 @@ func passes(s *nodepolicy.State, from, to *corev1.Pod, protocol string, port uin
 		}
 		return false
 	}
-	if p := s.Pods[from.UID]; p != nil && !check(p.Egress, destination, source, true) {
+	if p := s.Pods[from.UID]; p != nil && !check(p.Egress, destination, true) {
 		return false
 	}
-	if p := s.Pods[to.UID]; p != nil && !check(p.Ingress, source, destination, false) {
+	if p := s.Pods[to.UID]; p != nil && !check(p.Ingress, source, false) {
 		return false
 	}
 	return true

@@ -15,8 +15,12 @@ import (
 // Path is where the server serves the stream of a node, with the node's name in it.
 func Path(node string) string { return Prefix + node + Suffix }
 
-// Prefix and Suffix are around the name of the node in Path.
-const Prefix, Suffix = "/headway/v1/nodes/", "/policies"
+const (
+	// Prefix is before the name of the node in Path.
+	Prefix = "/headway/v1/nodes/"
+	// Suffix is behind it.
+	Suffix = "/policies"
+)
 
 // The groups that are no selectors'.
 const (

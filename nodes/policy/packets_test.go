@@ -403,7 +403,7 @@ func spoofing(t *testing.T, n *node) {
 		t.Error("a pod sends by the address of another")
 	}
 	if out, err := exec.CommandContext(t.Context(), "nsenter", "--net=/run/netns/"+n.ns("b"), "ip", "-6", "-o", "addr", "show", "dev", "eth0").Output(); err == nil && strings.Contains(string(out), "fe80::") {
-		address := strings.Split(strings.Fields(string(out))[3], "/")[0]
+		address, _, _ := strings.Cut(strings.Fields(string(out))[3], "/")
 		err := inside(t, n.ns("a"), func() error {
 			d := net.Dialer{Timeout: patience}
 			link, err := net.InterfaceByName("eth0")

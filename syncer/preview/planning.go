@@ -285,11 +285,11 @@ func lacking(p *planning) {
 // admit is why a pod would be refused that a controller makes after all of the plans; nil
 // if it would not be, or nobody knows. It counts for the pods that come after it.
 func (p *planning) admit(pod *corev1.Pod) error {
-	if p.v.Foresee == nil || p.admitted.Changed == nil || p.ctx.Err() != nil {
+	if p.v.Foresee == nil || p.admitted.Changed == nil {
 		return nil
 	}
 	answer, over := p.v.Foresee.Ask(p.ctx, foresee.Ask{View: p.admitted, Object: pod})
-	if over != nil || p.ctx.Err() != nil {
+	if asked := over == nil && p.ctx.Err() == nil; !asked {
 		return nil
 	}
 	for _, obj := range answer.Along {

@@ -68,7 +68,7 @@ func TestMachines(t *testing.T) {
 	m.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
 	m.Clone.Write("everywhere.yaml", everywhere)
 	m.Deployed(m.Clone.Push("a pod on each node"))
-	pods := podsByNode(t, m, "app=web", 3)
+	pods := podsByNode(t, m, 3)
 	service := strings.TrimSpace(m.Kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"))
 	for node, p := range pods {
 		resolves(t, m, node, p, service)
@@ -100,7 +100,7 @@ func TestMachines(t *testing.T) {
 	resolves(t, m, "node-2", pods["node-2"], service)
 	m.Up()
 	m.Ready(2*time.Minute, corev1.ConditionTrue, "node-1", "node-2", "node-3")
-	for node, p := range podsByNode(t, m, "app=web", 3) {
+	for node, p := range podsByNode(t, m, 3) {
 		if p.UID != pods[node].UID || p.Status.ContainerStatuses[0].RestartCount != 0 {
 			t.Errorf("the pod of %s is not the one that ran, or was restarted: %+v", node, p.Status.ContainerStatuses)
 		}
@@ -121,7 +121,7 @@ func TestMachines(t *testing.T) {
 	})
 	m.Cut("node-3", false)
 	m.Ready(2*time.Minute, corev1.ConditionTrue, "node-3")
-	matrix(t, m, podsByNode(t, m, "app=web", 3))
+	matrix(t, m, podsByNode(t, m, 3))
 	m.Eventually(time.Minute, "what was replaced ends on the node that is back", func() error {
 		if all := list(t, m, "app=moving"); len(all) != 6 {
 			return fmt.Errorf("%d pods", len(all))
@@ -184,13 +184,13 @@ func list(t *testing.T, m *e2e.Machines, selector string) []corev1.Pod {
 	return found.Items
 }
 
-// podsByNode waits for so many ready pods, one on each node.
-func podsByNode(t *testing.T, m *e2e.Machines, selector string, want int) map[string]corev1.Pod {
+// podsByNode waits for so many ready pods of app=web, one on each node.
+func podsByNode(t *testing.T, m *e2e.Machines, want int) map[string]corev1.Pod {
 	t.Helper()
 	found := map[string]corev1.Pod{}
 	m.Eventually(time.Minute, "the pods are ready", func() error {
 		clear(found)
-		for _, p := range list(t, m, selector) {
+		for _, p := range list(t, m, "app=web") {
 			for _, c := range p.Status.Conditions {
 				if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil {
 					found[p.Spec.NodeName] = p

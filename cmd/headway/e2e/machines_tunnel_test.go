@@ -67,7 +67,7 @@ func TestTunnel(t *testing.T) {
 	m.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
 	m.Clone.Write("talking.yaml", talking)
 	m.Deployed(m.Clone.Push("a pod on each node"))
-	pods := podsByNode(t, m, "app=web", 2)
+	pods := podsByNode(t, m, 2)
 
 	if r := m.Run("", "bash", "-c", "exec timeout 3 bash -c 'exec 3<>/dev/tcp/10.67.0.3/10250'"); r.Code != 124 {
 		t.Errorf("the server dials the agent, and its packets are not lost: exit code %d\n%s", r.Code, r.Stderr)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 	corev1 "k8s.io/api/core/v1"
@@ -75,7 +76,7 @@ func checkListen(address string) error {
 	if _, err := netip.ParseAddr(host); host != "" && err != nil {
 		return fmt.Errorf("%q does not begin with an IP address", address)
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("%q does not end with a port", address)
 	}
 	return nil

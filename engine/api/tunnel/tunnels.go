@@ -100,7 +100,7 @@ func (t *Tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		t.log.Warn("A node's tunnel is not opened", "node", node, "error", err)
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	t.serve(r.Context(), node, conn)
 }
 

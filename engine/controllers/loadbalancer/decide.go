@@ -58,7 +58,7 @@ const EveryNode = "*"
 // have it; of two that want the same the older gets it.
 func Decide(in Input) map[types.NamespacedName]Outcome {
 	services := slices.SortedFunc(slices.Values(in.Services), func(a, b *corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	if len(in.Pool) > 0 {
 		return fromPool(in, services)

@@ -11,6 +11,18 @@ func allCases() map[string]struct{ in, want string } {
 
 // given are cases in which all is given that has a default, and some more.
 var given = map[string]struct{ in, want string }{
+	"network policy, filled in": {
+		in:   `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}], egress: [{ports: [{port: 53, protocol: UDP}, {}]}]}}`,
+		want: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}, ingress: [{ports: [{port: 80, protocol: TCP}]}], egress: [{ports: [{port: 53, protocol: UDP}, {protocol: TCP}]}], policyTypes: [Ingress, Egress]}}`,
+	},
+	"network policy, ingress only": {
+		in:   `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}}}`,
+		want: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}, policyTypes: [Ingress]}}`,
+	},
+	"ingress class": {
+		in:   `{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: i}, spec: {controller: example.com/proxy, parameters: {kind: Settings, name: s}}}`,
+		want: `{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: i}, spec: {controller: example.com/proxy, parameters: {kind: Settings, name: s, scope: Cluster}}}`,
+	},
 	"resource quota, own values": {in: `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: 1m, pods: "1"}}}`},
 	"claim, own values": {
 		in: `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, volumeMode: Block}, status: {phase: Bound}}`,
