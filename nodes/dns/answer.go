@@ -100,6 +100,9 @@ func (s *Server) ask(ctx context.Context, r *dns.Msg, name string, client netip.
 	if rrs, ok := s.fromHosts(name, r.Question[0].Qtype); ok {
 		return &dns.Msg{MsgHdr: dns.MsgHdr{Authoritative: true}, Answer: rrs}, fromHosts, nil
 	}
+	if !s.configured.Load() {
+		return nil, fromOthers, errNotConfigured
+	}
 	q := forward.Question{Name: name, Type: r.Question[0].Qtype, Unchecked: r.CheckingDisabled}
 	if opt := r.IsEdns0(); opt != nil {
 		q.DNSSEC = opt.Do()
@@ -136,6 +139,8 @@ func (s *Server) fromHosts(name string, qtype uint16) (rrs []dns.RR, ok bool) {
 	return records.Addresses(name, qtype, list...), ok
 }
 
+var errNotConfigured = errors.New("the settings of the cluster DNS are not known yet")
+
 func rcodeOf(err error) int {
 	if errors.Is(err, forward.ErrBusy) || errors.Is(err, forward.ErrLoop) {
 		return dns.RcodeRefused
@@ -161,7 +166,7 @@ func complete(m, r *dns.Msg, udp bool) {
 	m.Id, m.Response, m.Opcode = r.Id, true, r.Opcode
 	m.Question = r.Question // in the client's letters
 	m.RecursionDesired, m.RecursionAvailable, m.CheckingDisabled = r.RecursionDesired, true, r.CheckingDisabled
-	m.Truncated = false
+	cut := m.Truncated // already by whom it is from
 	size := dns.MaxMsgSize - 1
 	if udp {
 		size = dns.MinMsgSize
@@ -177,4 +182,5 @@ func complete(m, r *dns.Msg, udp bool) {
 		m.Extra = m.Extra[len(extra):]
 	}
 	m.Truncate(size)
+	m.Truncated = m.Truncated || cut
 }

@@ -37,6 +37,9 @@ type Config struct {
 	Clients []netip.Prefix
 	// ResolvConf is the file that names the node's name servers.
 	ResolvConf string
+	// Kept is the file in which the settings are kept for starts while the API is away;
+	// empty: they are not kept.
+	Kept string
 	// Client reads Services, EndpointSlices and the ConfigMap with the settings.
 	Client kubernetes.Interface
 	// Warn is told what users have to know: of that ConfigMap, or if it is nil, of the
@@ -54,7 +57,10 @@ type Server struct {
 	pods    pods
 	// services and slices are set once all of them have been read.
 	services, slices atomic.Bool
-	hosts            atomic.Pointer[settings.Hosts]
+	// configured is set once the settings are known: before, what they keep in the house
+	// might be asked of strangers.
+	configured atomic.Bool
+	hosts      atomic.Pointer[settings.Hosts]
 }
 
 // New returns a server that answers nothing yet.
@@ -80,6 +86,7 @@ var listenBackoff = loop.Backoff{First: 200 * time.Millisecond, Last: 30 * time.
 
 // Run answers until ctx ends, and then returns nil.
 func (s *Server) Run(ctx context.Context) error {
+	s.recall()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for what, run := range map[string]func(context.Context){

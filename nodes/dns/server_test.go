@@ -263,6 +263,52 @@ func TestWithoutAPI(t *testing.T) {
 	n.becomes("gone.default.svc.cluster.local.", "NXDOMAIN")
 }
 
+// Before the settings are known nobody is asked: they may keep names in the house. They are
+// known from an earlier run.
+func TestSettingsAreKept(t *testing.T) {
+	nodes := upstream(t, func(m *dns.Msg) {
+		rr, _ := dns.NewRR(m.Question[0].Name + " 3600 IN A 192.0.2.1")
+		m.Answer = []dns.RR{rr}
+	})
+	var down atomic.Bool
+	kept := filepath.Join(t.TempDir(), "network", "settings.json")
+	asked := make(chan struct{}, 1000)
+	run := func() *node {
+		return start(t, func(cfg *hwdns.Config, c *fake.Clientset) {
+			cfg.ResolvConf, cfg.Kept = nodes, kept
+			_ = c.Tracker().Add(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "headway-dns"}, Data: map[string]string{"hosts": "192.0.2.9 printer.office\n"}})
+			c.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, apiruntime.Object, error) {
+				if !down.Load() {
+					return false, nil, nil
+				}
+				select {
+				case asked <- struct{}{}:
+				default:
+				}
+				return true, nil, errors.New("the API is down")
+			})
+		})
+	}
+	down.Store(true)
+	n := run()
+	<-asked
+	n.becomes("www.example.", "SERVFAIL")
+	down.Store(false)
+	n.becomes("www.example.", "192.0.2.1")
+	n.becomes("printer.office.", "192.0.2.9")
+	n.stop()
+	down.Store(true)
+	n = run()
+	n.becomes("printer.office.", "192.0.2.9")
+	n.becomes("www.example.", "192.0.2.1")
+	n.stop()
+	if err := os.WriteFile(kept, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = run()
+	n.becomes("printer.office.", "SERVFAIL")
+}
+
 // What clients ask gets the answer that is due.
 func TestProtocol(t *testing.T) {
 	var asked atomic.Pointer[dns.Msg]

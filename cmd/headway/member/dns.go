@@ -96,7 +96,7 @@ func (m *Member) nameServer() *dns.Config {
 		return nil
 	}
 	return &dns.Config{
-		Address: netip.AddrPortFrom(m.NameServer, 53), Hold: m.network.HoldNameServer,
+		Address: netip.AddrPortFrom(m.NameServer, 53), Hold: m.network.HoldNameServer, Kept: filepath.Join(m.DataDir, "network", "dns-settings.json"),
 		// Neighbours of the node could send packets to the address, too.
 		Clients: []netip.Prefix{m.ClusterCIDR, netip.PrefixFrom(m.IP, m.IP.BitLen()), netip.PrefixFrom(m.NameServer, 32), netip.MustParsePrefix("127.0.0.0/8")},
 		Domain:  m.ClusterDomain, Ranges: []netip.Prefix{m.ClusterCIDR, m.ServiceCIDR},

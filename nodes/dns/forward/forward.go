@@ -27,7 +27,8 @@ type Config struct {
 	// Default: 2 and 6 seconds.
 	Attempt, Total time.Duration
 	// Parallel bounds the questions that wait for other servers, PerClient those
-	// of one client. Default: 1,000 and 250.
+	// of one client, which also gets no more than half of what others leave.
+	// Default: 1,000 and 250.
 	Parallel, PerClient int
 	// CacheBytes bounds what the cache takes, about. Default: 4 MiB.
 	CacheBytes int
@@ -171,7 +172,9 @@ func (f *Forwarder) servers(name string) []*server {
 func (f *Forwarder) enter(client netip.Addr) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.waiting >= f.cfg.Parallel || f.clients[client] >= f.cfg.PerClient {
+	// Of what others leave a client gets half, so that a few do not take it all.
+	own := f.clients[client]
+	if left := f.cfg.Parallel - (f.waiting - own); own >= min(f.cfg.PerClient, (left+1)/2) {
 		return false
 	}
 	f.waiting++
@@ -234,7 +237,10 @@ func (f *Forwarder) ask(ctx context.Context, q Question, address netip.AddrPort)
 		answer, err = f.exchange(ctx, "udp", m, address)
 	}
 	if err == nil && answer.Truncated {
-		answer, err = f.exchange(ctx, "tcp", m, address)
+		// Where TCP is blocked, what there is of the answer is better than none.
+		if whole, failed := f.exchange(ctx, "tcp", m, address); failed == nil {
+			answer = whole
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", address, err)

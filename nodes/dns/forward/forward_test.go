@@ -183,6 +183,28 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+// Where TCP does not get through, the answer is what came by UDP, and says that it is cut.
+func TestTruncatedWithoutTCP(t *testing.T) {
+	u := serve(t, anywhere(), func(m *dns.Msg, udp bool) {
+		if !udp {
+			m.Id++
+			return
+		}
+		address("192.0.2.1", 60)(m, udp)
+		m.Truncated = true
+	})
+	f := newForwarder(t, forward.Config{}, u)
+	for range 2 { // it is not kept
+		m, err := ask(t, f, "many.example.")
+		if err != nil || len(m.Answer) != 1 || !m.Truncated {
+			t.Fatalf("answer: %v, %v", m, err)
+		}
+	}
+	if udp := u.udp.Load(); udp != 2 {
+		t.Errorf("asked %d times, want 2", udp)
+	}
+}
+
 // Servers are asked in order. One that does not answer is asked after the others from
 // then on; one that fails has the others asked, and its failure is told if all do.
 func TestServersThatFail(t *testing.T) {
@@ -242,7 +264,7 @@ func TestParallel(t *testing.T) {
 		address("192.0.2.1", 60)(m, true)
 	})
 	t.Cleanup(release) // before the server ends
-	f := newForwarder(t, forward.Config{Attempt: time.Minute, Parallel: 50, PerClient: 49}, u)
+	f := newForwarder(t, forward.Config{Attempt: time.Minute, Parallel: 99, PerClient: 49}, u)
 	var wg sync.WaitGroup
 	for range 49 {
 		wg.Go(func() {
@@ -265,17 +287,32 @@ func TestParallel(t *testing.T) {
 		}
 	})
 	<-other
-	eventually(t, "all together are too many", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		_, err := f.Ask(ctx, forward.Question{Name: "third.example.", Type: dns.TypeA}, netip.MustParseAddr("10.0.0.3"))
-		return errors.Is(err, forward.ErrBusy)
+	// Of the 49 that are left a third client gets 25, and a fourth still some.
+	var refused atomic.Int64
+	for range 40 {
+		wg.Go(func() {
+			_, err := f.Ask(t.Context(), forward.Question{Name: "third.example.", Type: dns.TypeA}, netip.MustParseAddr("10.0.0.3"))
+			switch {
+			case errors.Is(err, forward.ErrBusy):
+				refused.Add(1)
+			case err != nil:
+				t.Errorf("a third client: %v", err)
+			}
+		})
+	}
+	eventually(t, "a third client gets half of what others leave", func() bool { return refused.Load() == 40-25 })
+	before := f.Stats.Misses.Load()
+	wg.Go(func() {
+		if _, err := f.Ask(t.Context(), forward.Question{Name: "fourth.example.", Type: dns.TypeA}, netip.MustParseAddr("10.0.0.4")); err != nil {
+			t.Errorf("a fourth client: %v", err)
+		}
 	})
+	eventually(t, "a fourth asks", func() bool { return f.Stats.Misses.Load() > before })
 	release()
 	wg.Wait()
-	before := u.udp.Load()
-	if got := answer(t, f, "same.example."); got != "192.0.2.1" || u.udp.Load() != before {
-		t.Errorf("answer: %s after %d questions, %d before", got, u.udp.Load(), before)
+	asked := u.udp.Load()
+	if got := answer(t, f, "same.example."); got != "192.0.2.1" || u.udp.Load() != asked {
+		t.Errorf("answer: %s after %d questions, %d before", got, u.udp.Load(), asked)
 	}
 }
 
