@@ -87,10 +87,7 @@ var rooms = map[string][]string{
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
-		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
-		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "ingress", "peers", "status", "pull", "eviction",
-		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "tunnel", "volume", "objects", "dns", "peers", "status", "pull", "eviction",
-		"wait", "logs", "join", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "dns", "peers", "announce", "status", "pull", "eviction",
+		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "tunnel", "volume", "objects", "dns", "ingress", "peers", "announce", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/ingress":  {"routes", "certificates", "upstream", "serve", "."},
