@@ -66,7 +66,10 @@ type load struct {
 	failures []error
 }
 
-func startLoad(c *e2e.Cluster, url string) *load {
+func startLoad(c *e2e.Cluster, url string) *load { return loadFrom(c.HTTP, url) }
+
+// loadFrom sends requests by a client.
+func loadFrom(client *http.Client, url string) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel}
 	for range 4 {
@@ -79,7 +82,7 @@ func startLoad(c *e2e.Cluster, url string) *load {
 					return
 				case <-tick.C:
 				}
-				err := answers(c, url, "Hello")
+				err := answered(client, url, "Hello")
 				l.mu.Lock()
 				l.requests++
 				if err != nil {
@@ -105,12 +108,14 @@ func (l *load) stop() (int, []error) {
 }
 
 // answers reports whether a request is answered with a text that starts so.
-func answers(c *e2e.Cluster, url, prefix string) error {
+func answers(c *e2e.Cluster, url, prefix string) error { return answered(c.HTTP, url, prefix) }
+
+func answered(client *http.Client, url, prefix string) error {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
-	response, err := c.HTTP.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ import (
 // ServerAddress is where machines reach the server of Machines.
 const ServerAddress = "10.66.0.1"
 
+// ClientAddress is where a machine named client is, see [Machines.Machine].
+const ClientAddress = "10.66.0.9"
+
 // Machines is a cluster of several machines: `headway up` on the first, node-1, and agents
 // on others. node-2 is on its network, and node-3 on one behind a router.
 type Machines struct {
@@ -28,7 +31,8 @@ type place struct {
 	network int
 }
 
-var places = map[string]place{"node-1": {ServerAddress, 66}, "node-2": {"10.66.0.2", 66}, "node-3": {"10.67.0.3", 67}}
+// client is no node: it is on the network of the first two, and outside of the cluster.
+var places = map[string]place{"node-1": {ServerAddress, 66}, "node-2": {"10.66.0.2", 66}, "node-3": {"10.67.0.3", 67}, "client": {ClientAddress, 66}}
 
 // StartMachines starts the first machine. Join adds the others.
 func StartMachines(tb testing.TB, imagesDir string, flags ...string) *Machines {
