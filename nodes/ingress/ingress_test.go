@@ -217,6 +217,23 @@ func TestFollows(t *testing.T) {
 	n.becomes(plain, "b.com", "200 127.0.0.2")
 }
 
+// Many certificates are read at once.
+func TestManyCertificates(t *testing.T) {
+	objects := append(web(t), class("own", networking.HeadwayController))
+	const many = 20
+	for n := range many {
+		name := fmt.Sprint("cert", n)
+		i, secret := newIngress(name, "own", name+".com", "web"), certificate(t, name)
+		i.Namespace, secret.Namespace = name, name // where there is no Service
+		objects = append(objects, i, secret)
+	}
+	n := start(t, objects...)
+	for c := range many {
+		name := fmt.Sprint("cert", c)
+		n.becomes("https://"+n.https, name+".com", "503 503 service unavailable "+name)
+	}
+}
+
 // A port that is taken is told of, and served as soon as it is free.
 func TestPortIsTaken(t *testing.T) {
 	n := start(t, append(web(t), class("own", networking.HeadwayController))...)

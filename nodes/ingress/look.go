@@ -111,7 +111,9 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 	slots := make(chan struct{}, secretsAtOnce)
 	for name := range names {
 		slots <- struct{}{}
-		before := s.parsed[name]
+		mu.Lock()
+		before := s.parsed[name] // which those that are being read write to
+		mu.Unlock()
 		wg.Go(func() {
 			defer func() { <-slots }()
 			guard.Do(ctx, "read a certificate", func() {
