@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"headway.dev/manifests/guard"
 	"headway.dev/nodes/ingress/routes"
 )
 
@@ -82,17 +81,12 @@ func (p *pool) pick(tried []*endpoint, now time.Time) *endpoint {
 func (s *Set) Send(req *http.Request, b routes.Backend, timeout time.Duration, retried func()) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	out := req.WithContext(ctx)
-	var timer *time.Timer
-	if timeout > 0 {
-		timer = time.AfterFunc(timeout, func() {
-			guard.Do(ctx, "end a request that takes too long", func() { cancel(ErrTimeout) })
-		})
-	}
+	limit := newDeadline(ctx, timeout, cancel)
 	if req.Body != nil && req.Body != http.NoBody {
-		out.Body = &sending{req.Body, timer, timeout}
+		out.Body = &sending{req.Body, limit}
 	}
 	resp, e, err := s.try(out, b, retried)
-	if timer != nil && !timer.Stop() && context.Cause(ctx) == ErrTimeout && err == nil { //nolint:errorlint // the very error
+	if limit.stop() && err == nil {
 		_ = resp.Body.Close()
 		err = ErrTimeout
 	}
@@ -160,15 +154,12 @@ func unsent(err error) bool {
 // whoever made the request closes it.
 type sending struct {
 	io.ReadCloser
-	timer   *time.Timer
-	timeout time.Duration
+	limit *deadline
 }
 
 func (b *sending) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.timer != nil && b.timer.Stop() {
-		b.timer.Reset(b.timeout)
-	}
+	b.limit.extend()
 	return n, err
 }
 
