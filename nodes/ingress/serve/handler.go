@@ -80,6 +80,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.done(r, x, seen)
 	}()
+	client := s.bounded(r)
+	switch s.requests.enter(client) {
+	case admitted:
+		defer s.requests.leave(client)
+	case tooManyOfClient:
+		x.fault = errManyOfClient
+		http.Error(seen, "429 too many requests", http.StatusTooManyRequests)
+		return
+	case tooMany:
+		x.fault = errMany
+		http.Error(seen, "503 service unavailable", http.StatusServiceUnavailable)
+		return
+	}
 	x.action = s.table.Load().Match(r.Host, r.URL.Path)
 	switch {
 	case r.Method == http.MethodConnect:
@@ -88,7 +101,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case x.action == nil:
 		http.Error(seen, "404 page not found", http.StatusNotFound)
 		return
-	case x.action.Options.Redirect && r.TLS == nil && !s.cameByTLS(r):
+	case x.action.Options.Redirect && s.cfg.HTTPS != "" && r.TLS == nil && !s.cameByTLS(r):
 		s.redirect(seen, r)
 		return
 	case x.action.Unserved != "":
@@ -108,6 +121,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
 	s.proxy.ServeHTTP(seen, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+}
+
+// Why a request is refused before anything else is looked at.
+var (
+	errMany         = errors.New("there are too many requests at once")
+	errManyOfClient = errors.New("the client has too many requests at once")
+)
+
+// bounded is the client whose requests are counted; not valid for a trusted proxy, which
+// sends those of many.
+func (s *Server) bounded(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if client := addr.Addr().Unmap(); err == nil && !s.trusts(client) {
+		return client
+	}
+	return netip.Addr{}
 }
 
 // cameByTLS reports whether a trusted proxy says that the client speaks TLS with it.
@@ -164,11 +193,18 @@ func (s *Server) rewrite(p *httputil.ProxyRequest) {
 			}
 		}
 	}
-	// A backend may not take the name of a header with _ for one with -.
+	// Many backends take a _ in a name for a -, so that a client could forge with it what is
+	// set above.
 	for name := range header {
-		if strings.Contains(name, "_") && strings.HasPrefix(strings.ToLower(name), "x_") {
+		if strings.Contains(name, "_") {
 			delete(header, name)
 		}
+	}
+	// Only WebSocket is known to leave the rules in force: by h2c, for one, a client could
+	// send requests through the connection that no rule has seen.
+	if up := header.Get("Upgrade"); up != "" && !strings.EqualFold(up, "websocket") {
+		header.Del("Upgrade")
+		header.Del("Connection")
 	}
 }
 

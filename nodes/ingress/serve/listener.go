@@ -9,10 +9,13 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// How many connections there may be, and of one client that is no trusted proxy.
+// How many connections there may be, and of one client that is no trusted proxy; and how
+// many requests at once, if Config does not say it.
 const (
-	mostConnections = 20000
-	mostPerClient   = 2000
+	mostConnections       = 20000
+	mostPerClient         = 2000
+	mostRequests          = 10000
+	mostRequestsPerClient = 500
 )
 
 // proxyTime is how long a connection may take for the header of the PROXY protocol.
@@ -36,28 +39,44 @@ func (s *Server) guarded(l net.Listener) net.Listener {
 	}
 }
 
-// limits count connections.
+// limits count connections, or requests.
 type limits struct {
+	most, perClient int
+
 	mu      sync.Mutex
 	all     int
 	clients map[netip.Addr]int
 }
 
-func newLimits() *limits { return &limits{clients: map[netip.Addr]int{}} }
+func newLimits(most, perClient int) *limits {
+	return &limits{most: most, perClient: perClient, clients: map[netip.Addr]int{}}
+}
 
-// enter counts a connection, unless there are too many. client is not valid for one
-// that is not limited by itself.
-func (l *limits) enter(client netip.Addr) bool {
+// verdict is whether there may be one more.
+type verdict int
+
+const (
+	admitted verdict = iota
+	tooMany
+	tooManyOfClient
+)
+
+// enter counts one more, unless there are too many. client is not valid for one that is
+// not limited by itself. What is admitted has to leave.
+func (l *limits) enter(client netip.Addr) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all >= mostConnections || client.IsValid() && l.clients[client] >= mostPerClient {
-		return false
+	switch {
+	case l.all >= l.most:
+		return tooMany
+	case client.IsValid() && l.clients[client] >= l.perClient:
+		return tooManyOfClient
 	}
 	l.all++
 	if client.IsValid() {
 		l.clients[client]++
 	}
-	return true
+	return admitted
 }
 
 func (l *limits) leave(client netip.Addr) {
@@ -89,7 +108,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		if l.server.trusts(client) {
 			client = netip.Addr{}
 		}
-		if l.server.limits.enter(client) {
+		if l.server.limits.enter(client) == admitted {
 			l.server.metrics.connections.Inc()
 			return &counted{Conn: conn, leave: sync.OnceFunc(func() {
 				l.server.metrics.connections.Dec()

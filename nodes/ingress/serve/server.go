@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -26,7 +27,8 @@ import (
 
 // Config is what a server needs.
 type Config struct {
-	// HTTPS is the address at which TLS is served; redirects have its port.
+	// HTTPS is the address at which TLS is served; redirects have its port. Empty: nowhere,
+	// and there are no redirects.
 	HTTPS string
 	// Trusted are the proxies that may say who the client is, by X-Forwarded-* and, if
 	// ProxyProtocol is set, by the PROXY protocol, with which each connection of theirs
@@ -37,6 +39,9 @@ type Config struct {
 	AccessLog    io.Writer
 	Upstreams    *upstream.Set
 	Certificates *certificates.Store
+	// Requests is how many requests there may be at once, and ClientRequests how many of one
+	// address that is no trusted proxy; 0: 10,000 and 500.
+	Requests, ClientRequests int
 	// Drain is how long requests may take to end once serving ends.
 	Drain time.Duration
 	Log   *slog.Logger
@@ -52,12 +57,14 @@ type Server struct {
 		sync.Mutex
 		*json.Encoder
 	}
-	limits *limits
+	limits   *limits // of connections
+	requests *limits
 }
 
 // New returns a server that has no routes.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, metrics: newMetrics(), limits: newLimits()}
+	s := &Server{cfg: cfg, metrics: newMetrics(), limits: newLimits(mostConnections, mostPerClient)}
+	s.requests = newLimits(cmp.Or(cfg.Requests, mostRequests), cmp.Or(cfg.ClientRequests, mostRequestsPerClient))
 	s.proxy = s.newProxy()
 	if cfg.AccessLog != nil {
 		s.log.Encoder = json.NewEncoder(cfg.AccessLog)
@@ -81,7 +88,7 @@ const (
 	headerTime = 10 * time.Second
 	idleTime   = 75 * time.Second
 	headerSize = 64 << 10
-	streams    = 250
+	streams    = 100
 )
 
 // Serve serves what listener accepts, by TLS if secure is set, until ctx ends. Requests
