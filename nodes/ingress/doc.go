@@ -7,7 +7,8 @@
 //	clients ─ HTTP, HTTPS ─▶ listen ───────────────────────────────────▶ │ ─▶ pods
 //
 // [Server] listens only while there is an Ingress of its own. It goes on with what it has
-// while the API cannot be reached, and serves nothing before it has had all of it.
+// while the API cannot be reached, and serves nothing before it has had all of it:
+// HTTPS only once the certificates have been looked at, or were waited for long enough.
 //
 // Concurrency: [Server.Run] owns what follows the API and what listens, and waits for it.
 package ingress

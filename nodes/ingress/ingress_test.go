@@ -19,15 +19,19 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/nodes/ingress"
@@ -52,9 +56,12 @@ func free(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func start(t *testing.T, objects ...apiruntime.Object) *node {
+func start(t *testing.T, edit func(*fake.Clientset), objects ...apiruntime.Object) *node {
 	t.Helper()
 	n := &node{t: t, client: fake.NewClientset(objects...), http: free(t), https: free(t), warnings: make(chan string, 100)}
+	if edit != nil {
+		edit(n.client)
+	}
 	s := ingress.New(ingress.Config{
 		HTTP: n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Source: func() netip.Addr { return netip.MustParseAddr("127.0.0.2") }, Client: n.client,
 		Warn: func(about *networkingv1.Ingress, reason, message string) {
@@ -182,7 +189,7 @@ func certificate(t *testing.T, name string) *corev1.Secret {
 // The proxy follows the API: it listens while there is an Ingress of its own, speaks to
 // pods from the address that is given, and takes up certificates and their changes.
 func TestFollows(t *testing.T) {
-	n := start(t, append(web(t), class("own", networking.HeadwayController), class("other", "example.com/proxy"), newIngress("foreign", "other", "b.com", "web"))...)
+	n := start(t, nil, append(web(t), class("own", networking.HeadwayController), class("other", "example.com/proxy"), newIngress("foreign", "other", "b.com", "web"))...)
 	ctx := t.Context()
 	plain, secure := "http://"+n.http, "https://"+n.https
 	ingresses, secrets := n.client.NetworkingV1().Ingresses("shop"), n.client.CoreV1().Secrets("shop")
@@ -217,6 +224,38 @@ func TestFollows(t *testing.T) {
 	n.becomes(plain, "b.com", "200 127.0.0.2")
 }
 
+// HTTPS is served once the certificates have been read, so that after a start nobody gets
+// the one that the proxy makes itself.
+func TestWaitsForCertificates(t *testing.T) {
+	objects := append(web(t), class("own", networking.HeadwayController), newIngress("web", "own", "a.com", "web"), certificate(t, "first"))
+	var late atomic.Bool
+	late.Store(true)
+	n := start(t, func(c *fake.Clientset) {
+		refuse := func(clienttesting.Action) (bool, apiruntime.Object, error) {
+			return late.Load(), nil, apierrors.NewServiceUnavailable("not yet")
+		}
+		c.PrependReactor("list", "secrets", refuse)
+		c.PrependWatchReactor("secrets", func(a clienttesting.Action) (bool, watch.Interface, error) {
+			handled, _, err := refuse(a)
+			return handled, nil, err
+		})
+	}, objects...)
+	n.becomes("http://"+n.http, "a.com", "200 127.0.0.2")
+	if got, err := n.get("https://"+n.https, "a.com"); err == nil {
+		t.Errorf("before there are certificates HTTPS answers %s", got)
+	}
+	late.Store(false)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(time.Millisecond) {
+		if got, err := n.get("https://"+n.https, "a.com"); err == nil {
+			if got != "200 127.0.0.2 first" {
+				t.Errorf("the first answer is %s", got)
+			}
+			return
+		}
+	}
+	t.Error("HTTPS is not served")
+}
+
 // Many certificates are read at once.
 func TestManyCertificates(t *testing.T) {
 	objects := append(web(t), class("own", networking.HeadwayController))
@@ -227,7 +266,7 @@ func TestManyCertificates(t *testing.T) {
 		i.Namespace, secret.Namespace = name, name // where there is no Service
 		objects = append(objects, i, secret)
 	}
-	n := start(t, objects...)
+	n := start(t, nil, objects...)
 	for c := range many {
 		name := fmt.Sprint("cert", c)
 		n.becomes("https://"+n.https, name+".com", "503 503 service unavailable "+name)
@@ -236,7 +275,7 @@ func TestManyCertificates(t *testing.T) {
 
 // A port that is taken is told of, and served as soon as it is free.
 func TestPortIsTaken(t *testing.T) {
-	n := start(t, append(web(t), class("own", networking.HeadwayController))...)
+	n := start(t, nil, append(web(t), class("own", networking.HeadwayController))...)
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", n.http)
 	if err != nil {
 		t.Fatal(err)

@@ -31,8 +31,8 @@ const lookPeriod = time.Minute
 func (s *Server) listen(ctx context.Context, l *listener) {
 	failures := 0
 	for ctx.Err() == nil {
-		if !s.active.Load() {
-			l.wake.Sleep(ctx, lookPeriod)
+		if wait := s.ready(l); wait > 0 {
+			l.wake.Sleep(ctx, wait)
 			continue
 		}
 		began := time.Now()

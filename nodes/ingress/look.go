@@ -27,10 +27,6 @@ func (s *Server) lookRoutes() {
 	next := routes.FromIngresses(list)
 	s.upstreams.KeepBackends(next.Backends)
 	s.web.SetRoutes(next.Table)
-	s.active.Store(len(list) > 0)
-	for _, l := range s.serving {
-		l.wake.Set()
-	}
 	names := map[types.NamespacedName]bool{}
 	for _, i := range list {
 		names[types.NamespacedName{Namespace: i.Namespace, Name: i.Name}] = true
@@ -42,6 +38,10 @@ func (s *Server) lookRoutes() {
 	}
 	s.served = names
 	s.change(func() {
+		s.version++
+		if !s.active.Load() {
+			s.needed, s.since = s.version, time.Now()
+		}
 		s.secrets, s.of = next.Certificates, map[types.NamespacedName][]*networkingv1.Ingress{}
 		for _, i := range list {
 			for _, t := range i.Spec.TLS {
@@ -50,6 +50,8 @@ func (s *Server) lookRoutes() {
 			}
 		}
 	})
+	s.active.Store(len(list) > 0)
+	s.wake()
 	s.certs.Set()
 	var warnings []routes.Warning
 	warnings = append(warnings, next.Warnings...)
@@ -61,6 +63,13 @@ func (s *Server) lookRoutes() {
 		}
 	}
 	s.told.tell("routes", warnings)
+}
+
+// wake has it looked at what is to be listened at.
+func (s *Server) wake() {
+	for _, l := range s.serving {
+		l.wake.Set()
+	}
 }
 
 // own are the Ingresses to serve.
@@ -84,6 +93,10 @@ func backends(i *networkingv1.Ingress) map[routes.Backend]bool {
 const (
 	// secretWait is how long a Secret may keep the others waiting.
 	secretWait = time.Second
+	// certificatesWait is how long the certificates that are late may keep HTTPS waiting.
+	certificatesWait = 10 * time.Second
+	// publishPeriod is how often what has been read is put in force while others are read.
+	publishPeriod = 100 * time.Millisecond
 	// secretsAtOnce is how many are waited for at a time.
 	secretsAtOnce = 16
 )
@@ -93,7 +106,7 @@ const (
 // proxy's own certificate, so that everybody sees that something is wrong.
 func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (again time.Duration) {
 	s.mu.Lock()
-	wanted, of := s.secrets, s.of
+	wanted, of, version := s.secrets, s.of, s.version
 	s.mu.Unlock()
 	names := map[types.NamespacedName]bool{}
 	for _, c := range wanted {
@@ -108,6 +121,7 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var warnings []routes.Warning
+	published := time.Now()
 	slots := make(chan struct{}, secretsAtOnce)
 	for name := range names {
 		slots <- struct{}{}
@@ -124,6 +138,10 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 				if late {
 					again = secretWait
 				}
+				if now := time.Now(); now.Sub(published) > publishPeriod {
+					published = now
+					s.publish(wanted)
+				}
 				if fault != "" {
 					for _, i := range of[name] {
 						warnings = append(warnings, routes.Warning{Ingress: i, Reason: "CertificateNotServed", Message: fmt.Sprintf("the Secret %s is not served, a certificate of the proxy's own is: %s", name.Name, fault)})
@@ -133,6 +151,17 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 		})
 	}
 	wg.Wait()
+	s.publish(wanted)
+	s.told.tell("certificates", warnings)
+	if again == 0 {
+		s.change(func() { s.looked = version })
+		s.wake()
+	}
+	return again
+}
+
+// publish puts in force what has been parsed.
+func (s *Server) publish(wanted []routes.Certificate) {
 	byHost := map[string]*tls.Certificate{}
 	for _, c := range wanted {
 		if p := s.parsed[c.Secret]; p.certificate != nil {
@@ -140,8 +169,21 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 		}
 	}
 	s.certificates.Set(byHost)
-	s.told.tell("certificates", warnings)
-	return again
+}
+
+// ready is how long there is nothing to serve at an address, if nothing happens; 0: there
+// is. Who serves HTTPS before it has the certificates gives clients one that they
+// complain about.
+func (s *Server) ready(l *listener) time.Duration {
+	if !s.active.Load() {
+		return lookPeriod
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.secure || s.looked >= s.needed {
+		return 0
+	}
+	return max(0, certificatesWait-time.Since(s.since))
 }
 
 // user is by what the cache of Secrets knows that one is used.

@@ -64,6 +64,12 @@ type Server struct {
 	// of are the Ingresses that name a secret.
 	of map[types.NamespacedName][]*networkingv1.Ingress
 
+	// version counts what has been wanted of the certificates; looked is the one that has
+	// been looked at, and needed the one that has to be before HTTPS is served, but for
+	// certificatesWait after since.
+	version, looked, needed int
+	since                   time.Time
+
 	// active: there is something to serve.
 	active  atomic.Bool
 	routes  loop.Flag // look at the routes
