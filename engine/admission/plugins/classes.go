@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
@@ -145,7 +145,8 @@ var (
 )
 
 // defaultIngressClass is DefaultIngressClass: an Ingress that names no class, in its
-// field or in the old annotation, gets the default, of which there may be one.
+// field or in the old annotation, gets the default: of several the newest, and of those
+// the first by name, as in Kubernetes.
 type defaultIngressClass struct{ stored object.Reader }
 
 // Handles implements admission.Interface.
@@ -166,18 +167,16 @@ func (p defaultIngressClass) Admit(ctx context.Context, attrs admission.Attribut
 		return nil
 	}
 	classes, _ := chain.View(ctx, p.stored).List(ingressClassKind, "")
-	name, found := "", 0
+	var found []*networkingv1.IngressClass
 	for _, obj := range classes {
 		if c, ok := obj.(*networkingv1.IngressClass); ok && networking.IsDefault(c) {
-			name, found = c.Name, found+1
+			found = append(found, c)
 		}
 	}
-	switch found {
-	case 0:
-	case 1:
-		ingress.Spec.IngressClassName = &name
-	default:
-		return admission.NewForbidden(attrs, apierrors.NewInternalError(fmt.Errorf("%d default IngressClasses were found, only 1 allowed", found)))
+	if len(found) > 0 {
+		ingress.Spec.IngressClassName = new(slices.MinFunc(found, func(a, b *networkingv1.IngressClass) int {
+			return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+		}).Name)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -14,15 +13,16 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// An Ingress that names no class gets the default, if there is one; with two nobody knows
-// which is meant.
+// An Ingress that names no class gets the default, if there is one: of several the newest,
+// of equally old ones the first by name.
 func TestDefaultIngressClass(t *testing.T) {
 	c := start(t)
-	class := func(name, isDefault string) change.Change {
+	now := time.Now()
+	class := func(name, isDefault string, age time.Duration) change.Change {
 		return change.Create(&networkingv1.IngressClass{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{networkingv1.AnnotationIsDefaultIngressClass: isDefault}},
 			Spec:       networkingv1.IngressClassSpec{Controller: "example.com/" + name},
-		}, time.Now())
+		}, now.Add(-age))
 	}
 	ingress := func(name string, edit func(*networkingv1.Ingress)) change.Change {
 		i := &networkingv1.Ingress{
@@ -44,14 +44,16 @@ func TestDefaultIngressClass(t *testing.T) {
 			t.Errorf("%s has the class %s, want %s", name, got, want)
 		}
 	}
-	c.must(shop(), class("other", "false"), ingress("before", bare))
+	c.must(shop(), class("other", "false", 0), ingress("before", bare))
 	want("before", "none")
 	// Also if both come together.
-	c.must(class("proxy", "true"), ingress("together", bare), ingress("named", func(i *networkingv1.Ingress) { i.Spec.IngressClassName = new("other") }),
+	c.must(class("proxy", "true", time.Hour), ingress("together", bare), ingress("named", func(i *networkingv1.Ingress) { i.Spec.IngressClassName = new("other") }),
 		ingress("annotated", func(i *networkingv1.Ingress) { i.Annotations = map[string]string{networking.ClassAnnotation: "old"} }))
 	want("together", "proxy")
 	want("named", "other")
 	want("annotated", "none")
-	c.must(class("second", "true"))
-	wantError(t, "two defaults", c.commit(ingress("after", bare)), apierrors.IsForbidden, "2 default IngressClasses were found, only 1 allowed")
+	c.must(class("newer", "true", time.Minute), class("a-older", "true", 2*time.Hour), class("z-newer", "true", time.Minute), ingress("several", bare))
+	want("several", "newer")
+	c.must(class("b-newest", "true", 0), class("c-newest", "true", 0), class("a-newest-no-default", "false", 0), ingress("after", bare))
+	want("after", "b-newest")
 }
