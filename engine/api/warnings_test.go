@@ -106,6 +106,10 @@ nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kub
 		{"/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a}, spec: {podSelector: {}, egress: [{to: [{ipBlock: {cidr: "2001:DB8::/32"}}]}]}}`, []string{
 			`spec.egress[0].to[0].ipBlock.cidr: IPv6 CIDR value "2001:DB8::/32" should be in RFC 5952 canonical format ("2001:db8::/32")`,
 		}},
+		{"/apis/networking.k8s.io/v1/namespaces/default/ingresses", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: a, annotations: {kubernetes.io/ingress.class: other}}, spec: {defaultBackend: {service: {name: a, port: {number: 1}}}}}`, []string{
+			`annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead`,
+		}},
+		{"/apis/networking.k8s.io/v1/namespaces/default/ingresses", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: b}, spec: {ingressClassName: other, defaultBackend: {service: {name: a, port: {number: 1}}}}}`, nil},
 		{"/apis/node.k8s.io/v1/runtimeclasses", `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: runc, scheduling: {nodeSelector: {beta.kubernetes.io/os: linux}}}`, []string{
 			`scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/os" instead`,
 		}},

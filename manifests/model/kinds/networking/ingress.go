@@ -58,6 +58,12 @@ var ingress = kind.Define[networkingv1.Ingress, networkingv1.IngressList](kind.D
 		honour.Of[networkingv1.HTTPIngressRuleValue]():  {Honoured: "paths"},
 		honour.Of[networkingv1.HTTPIngressPath]():       {Honoured: "path pathType backend"},
 	},
+	Warnings: func(i, old *networkingv1.Ingress) []string {
+		if _, named := i.Annotations[ClassAnnotation]; old == nil && named && i.Spec.IngressClassName == nil {
+			return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", ClassAnnotation)}
+		}
+		return nil
+	},
 	Rules: kind.Rules[*networkingv1.Ingress]{
 		Name:     apivalidation.NameIsDNSSubdomain,
 		Object:   func(i *networkingv1.Ingress) field.ErrorList { return validateIngress(i, tolerated{}) },
