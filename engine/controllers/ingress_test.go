@@ -64,6 +64,26 @@ func TestIngressStatus(t *testing.T) {
 	c.commit(change.Create(ingress("late", networking.HeadwayClass), now))
 	served("late", "198.51.100.3")
 	served("foreign")
+	// What goes to another controller's class has no addresses of ours any more; what that
+	// one writes stays, also if it is the same.
+	c.commit(change.Patch(object.Key{GroupKind: ingresses, Namespace: "default", Name: "late"}, func(obj object.Object) bool {
+		obj.(*networkingv1.Ingress).Spec.IngressClassName = new("other")
+		return true
+	}))
+	served("late")
+	theirs := func(name, ip string) {
+		t.Helper()
+		c.commit(change.PatchStatus(object.Key{GroupKind: ingresses, Namespace: "default", Name: name}, func(obj object.Object) bool {
+			obj.(*networkingv1.Ingress).Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: ip}}
+			return true
+		}))
+	}
+	theirs("late", "198.51.100.3")
+	theirs("foreign", "198.51.100.3")
+	status("n1", func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionTrue })
+	served("web", "192.0.2.1", "198.51.100.3")
+	served("late", "198.51.100.3")
+	served("foreign", "198.51.100.3")
 
 	c.commit(change.Delete(class, metav1.DeleteOptions{}, now))
 	local := object.Key{GroupKind: control.StorageClass, Name: storage.LocalClass}

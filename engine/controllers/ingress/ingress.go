@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,19 +25,25 @@ var (
 	all = object.Key{}
 )
 
-type controller struct{ control.Env }
+type controller struct {
+	control.Env
+
+	mu sync.Mutex
+	// written are the addresses that this controller gave Ingresses, or found as it would
+	// have given them. Only by them it knows what is its own once the class is another's,
+	// whose controller may write the same.
+	written map[object.Key][]networkingv1.IngressLoadBalancerIngress
+}
 
 // New makes the controller.
 func New(env control.Env) control.Controller {
-	c := &controller{env}
+	c := &controller{Env: env, written: map[object.Key][]networkingv1.IngressLoadBalancerIngress{}}
 	return control.Controller{
 		Name: "ingress-status-controller",
 		Keys: func(ev object.Event, add func(object.Key)) {
 			switch ev.Key.GroupKind {
 			case ingresses:
-				if ev.Type != object.Deleted {
-					add(ev.Key)
-				}
+				add(ev.Key)
 			case classes:
 				add(all)
 			case control.Node:
@@ -56,21 +63,39 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) error {
 		list, _ = c.Store.List(ingresses, "")
 	} else if obj := c.Store.Get(key); obj != nil {
 		list = []object.Object{obj}
+	} else {
+		c.forget(key)
 	}
 	if len(list) == 0 {
 		return nil
 	}
 	nodes, _ := c.Store.List(control.Node, "")
-	want := addresses(nodes)
+	served := addresses(nodes)
 	var changes []change.Change
+	dropped := map[object.Key][]networkingv1.IngressLoadBalancerIngress{}
 	for _, obj := range list {
 		i, ok := obj.(*networkingv1.Ingress)
-		if !ok || !c.own(i) || slices.EqualFunc(i.Status.LoadBalancer.Ingress, want, same) {
+		if !ok {
 			continue
 		}
-		changes = append(changes, control.Present(change.PatchStatus(object.KeyOf(ingresses, i), func(obj object.Object) bool {
+		own, want, key := c.own(i), served, object.KeyOf(ingresses, i)
+		switch {
+		case own:
+			c.remember(key, want)
+		default:
+			// Forgotten at once, so that what another one writes from now on stays.
+			given := c.forget(key)
+			if len(given) == 0 || !slices.EqualFunc(i.Status.LoadBalancer.Ingress, given, same) {
+				continue
+			}
+			want, dropped[key] = nil, given
+		}
+		if slices.EqualFunc(i.Status.LoadBalancer.Ingress, want, same) {
+			continue
+		}
+		changes = append(changes, control.Present(change.PatchStatus(key, func(obj object.Object) bool {
 			now, ok := obj.(*networkingv1.Ingress)
-			if !ok || now.UID != i.UID || !c.own(now) {
+			if !ok || now.UID != i.UID || c.own(now) != own || !own && !slices.EqualFunc(now.Status.LoadBalancer.Ingress, dropped[key], same) {
 				return false
 			}
 			now.Status.LoadBalancer.Ingress = slices.Clone(want)
@@ -81,9 +106,27 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) error {
 		return nil
 	}
 	if _, err := c.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+		for key, given := range dropped {
+			c.remember(key, given)
+		}
 		return fmt.Errorf("tell at which addresses ingresses are served: %w", err)
 	}
 	return nil
+}
+
+func (c *controller) remember(key object.Key, addresses []networkingv1.IngressLoadBalancerIngress) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written[key] = addresses
+}
+
+// forget returns what was remembered.
+func (c *controller) forget(key object.Key) []networkingv1.IngressLoadBalancerIngress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	given := c.written[key]
+	delete(c.written, key)
+	return given
 }
 
 // own reports whether an Ingress is of Headway's own controller.
