@@ -204,7 +204,7 @@ func TestFollows(t *testing.T) {
 	n.becomes(plain, "a.com", "200 127.0.0.2")
 	n.becomes(plain, "b.com", "404 404 page not found")
 	n.becomes(secure, "a.com", "200 127.0.0.2 headway-ingress-default")
-	n.told("web: CertificateNotServed: the Secret cert is not served, a certificate of the proxy's own is: it does not exist")
+	n.told("web: CertificateNotServed: the Secret cert is not served, a certificate of the proxy's own is: there is none of that name and of the type kubernetes.io/tls")
 	must(secrets.Create(ctx, certificate(t, "first"), metav1.CreateOptions{}))
 	n.becomes(secure, "a.com", "200 127.0.0.2 first")
 	must(secrets.Update(ctx, certificate(t, "second"), metav1.UpdateOptions{}))

@@ -193,10 +193,10 @@ func user(secret types.NamespacedName) types.UID { return types.UID("ingress " +
 func read(ctx context.Context, secrets *objects.Cache, name types.NamespacedName, before parsed) (next parsed, fault string, late bool) {
 	ctx, cancel := context.WithTimeout(ctx, secretWait)
 	defer cancel()
-	secret, err := secrets.Secret(ctx, user(name), name.Namespace, name.Name)
+	secret, err := secrets.Certificate(ctx, user(name), name.Namespace, name.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return parsed{}, "it does not exist", false
+		return parsed{}, "there is none of that name and of the type kubernetes.io/tls", false
 	case err != nil:
 		return before, "", true
 	case secret.ResourceVersion == before.version && before.certificate != nil:

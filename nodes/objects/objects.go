@@ -28,7 +28,11 @@ type Cache struct {
 	entries map[objectKey]*object
 }
 
-type objectKey struct{ resource, namespace, name string }
+// objectKey tells objects apart. only narrows them to those of a type.
+type objectKey struct {
+	resource, namespace, name string
+	only                      corev1.SecretType
+}
 
 // object is one watched object; it is the reflector's store.
 type object struct {
@@ -53,7 +57,7 @@ func NewCache(ctx context.Context, client kubernetes.Interface, changed func(typ
 
 // ConfigMap returns the newest version, and subscribes user to changes.
 func (o *Cache) ConfigMap(ctx context.Context, user types.UID, namespace, name string) (*corev1.ConfigMap, error) {
-	value, err := o.get(ctx, user, objectKey{"configmaps", namespace, name})
+	value, err := o.get(ctx, user, objectKey{resource: "configmaps", namespace: namespace, name: name})
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +66,17 @@ func (o *Cache) ConfigMap(ctx context.Context, user types.UID, namespace, name s
 
 // Secret returns the newest version, and subscribes user to changes.
 func (o *Cache) Secret(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
-	value, err := o.get(ctx, user, objectKey{"secrets", namespace, name})
+	return o.secret(ctx, user, objectKey{resource: "secrets", namespace: namespace, name: name})
+}
+
+// Certificate is as Secret, of the Secrets of the type kubernetes.io/tls: it asks for no
+// other, as a node may not read any for an Ingress.
+func (o *Cache) Certificate(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
+	return o.secret(ctx, user, objectKey{resource: "secrets", namespace: namespace, name: name, only: corev1.SecretTypeTLS})
+}
+
+func (o *Cache) secret(ctx context.Context, user types.UID, key objectKey) (*corev1.Secret, error) {
+	value, err := o.get(ctx, user, key)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +114,11 @@ func (o *Cache) entry(user types.UID, key objectKey) *object {
 	ctx, cancel := context.WithCancel(o.ctx)
 	e := &object{owner: o, cancel: cancel, synced: make(chan struct{}), users: map[types.UID]bool{user: true}}
 	o.entries[key] = e
-	selector := fields.OneTermEqualSelector("metadata.name", key.name).String()
+	selected := fields.Set{"metadata.name": key.name}
+	if key.only != "" {
+		selected["type"] = string(key.only)
+	}
+	selector := selected.AsSelector().String()
 	o.wg.Go(func() {
 		guard.Do(ctx, "watch "+key.resource, func() {
 			if key.resource == "secrets" {

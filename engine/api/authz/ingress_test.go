@@ -7,7 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -53,8 +55,18 @@ func TestNodesReadCertificates(t *testing.T) {
 	expect := func(what, name string, want bool) {
 		t.Helper()
 		for _, verb := range []string{"get", "list", "watch"} {
-			if got := may(t, a, "n1", verb, "secrets", "shop", name); got != want {
-				t.Errorf("%s: %s of the Secret %s: %t, want %t", what, verb, name, got, want)
+			for kind, want := range map[corev1.SecretType]bool{corev1.SecretTypeTLS: want && verb != "get", corev1.SecretTypeOpaque: false, "": false} {
+				attributes := authorizer.AttributesRecord{
+					User: &user.DefaultInfo{Name: "system:node:n1", Groups: []string{user.NodesGroup}},
+					Verb: verb, APIVersion: "v1", Resource: "secrets", Namespace: "shop", Name: name, ResourceRequest: true,
+				}
+				if kind != "" {
+					attributes.FieldSelectorRequirements = fields.Requirements{{Field: "type", Operator: selection.Equals, Value: string(kind)}, {Field: "metadata.name", Operator: selection.Equals, Value: name}}
+				}
+				decision, _, err := a.Authorize(t.Context(), attributes)
+				if got := decision == authorizer.DecisionAllow; got != want || err != nil {
+					t.Errorf("%s: %s of the Secret %s as of type %q: %t, %v; want %t", what, verb, name, kind, got, err, want)
+				}
 			}
 		}
 	}
@@ -66,7 +78,7 @@ func TestNodesReadCertificates(t *testing.T) {
 	store(classKind, class("own", networking.HeadwayController))
 	store(classKind, class("other", "example.com/proxy"))
 	expect("a certificate", "cert", true)
-	expect("no certificate", "opaque", false)
+	expect("a name that has no certificate at present", "opaque", true) // nothing but a certificate is told
 	expect("another controller's", "theirs", false)
 	expect("what nothing names", "password", false)
 	if may(t, a, "n1", "get", "secrets", "other", "cert") || may(t, a, "n1", "list", "secrets", "shop", "") || may(t, a, "n1", "update", "secrets", "shop", "cert") {

@@ -22,7 +22,6 @@ import (
 var (
 	podKind    = schema.GroupKind{Kind: "Pod"}
 	volumeKind = schema.GroupKind{Kind: "PersistentVolume"}
-	secretKind = schema.GroupKind{Kind: "Secret"}
 )
 
 // NodeName returns the name of the node that a user is: system:node:NAME in the
@@ -183,18 +182,16 @@ func referencedOrDNS(n Node, node string, a authorizer.Attributes) string {
 }
 
 // referencedOrCertificate also grants the Secrets that Ingresses of Headway's own
-// controller name, as each node may serve those; they are of the type kubernetes.io/tls,
-// or do not exist yet.
+// controller name, as each node may serve those, to a list or watch of the type
+// kubernetes.io/tls alone: so the node is told of no other, also if the name gets a Secret
+// of another type later.
 func referencedOrCertificate(n Node, node string, a authorizer.Attributes) string {
 	name := a.GetName()
 	if name == "" {
 		name = selected(a, "metadata.name")
 	}
-	if name != "" && n.Graph.Certificate(a.GetNamespace(), name) {
-		secret, ok := n.Reader.Get(object.Key{GroupKind: secretKind, Namespace: a.GetNamespace(), Name: name}).(*corev1.Secret)
-		if !ok || secret == nil || secret.Type == corev1.SecretTypeTLS {
-			return ""
-		}
+	if a.GetVerb() != "get" && name != "" && selected(a, "type") == string(corev1.SecretTypeTLS) && n.Graph.Certificate(a.GetNamespace(), name) {
+		return ""
 	}
 	return referenced(n, node, a)
 }
