@@ -164,7 +164,7 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 func (s *Server) publish(wanted []routes.Certificate) {
 	byHost := map[string]*tls.Certificate{}
 	for _, c := range wanted {
-		if p := s.parsed[c.Secret]; p.certificate != nil {
+		if p := s.parsed[c.Secret]; p.certificate != nil && byHost[c.Host] == nil {
 			byHost[c.Host] = p.certificate
 		}
 	}

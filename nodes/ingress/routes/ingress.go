@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,7 +26,8 @@ type Warning struct {
 // Routes are what Ingresses ask for.
 type Routes struct {
 	Table *Table
-	// Certificates have each host once.
+	// Certificates have each host as often as Ingresses of the namespace that owns it name
+	// one: the first that can be read is in force.
 	Certificates []Certificate
 	Warnings     []Warning
 	// Backends are all that the table has.
@@ -33,22 +35,18 @@ type Routes struct {
 }
 
 // FromIngresses makes routes of Ingresses. Where two ask for the same, the older one gets
-// it.
+// it. A host is that of one namespace alone, whose Ingress was the first to name it: others
+// could take over parts of what it serves.
 func FromIngresses(list []*networkingv1.Ingress) Routes {
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(a, b *networkingv1.Ingress) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	b := &builder{Routes: Routes{Backends: map[Backend]bool{}}, of: map[*Action]*networkingv1.Ingress{}}
-	hosts := map[string]bool{}
+	b.owners = owners(list)
 	for _, i := range list {
 		b.add(i)
-		for _, c := range certificates(i) {
-			if !hosts[c.Host] {
-				hosts[c.Host] = true
-				b.Certificates = append(b.Certificates, c)
-			}
-		}
+		b.certify(i)
 	}
 	var taken []Rule
 	b.Table, taken = NewTable(b.rules, b.rest)
@@ -61,11 +59,34 @@ func FromIngresses(list []*networkingv1.Ingress) Routes {
 	return b.Routes
 }
 
+// owners are the namespaces of hosts, by a list that begins with the oldest Ingress.
+func owners(list []*networkingv1.Ingress) map[string]string {
+	of := map[string]string{}
+	own := func(host, namespace string) {
+		if host = strings.ToLower(host); host != "" && of[host] == "" {
+			of[host] = namespace
+		}
+	}
+	for _, i := range list {
+		for _, r := range i.Spec.Rules {
+			own(r.Host, i.Namespace)
+		}
+		for _, t := range i.Spec.TLS {
+			for _, h := range t.Hosts {
+				own(h, i.Namespace)
+			}
+		}
+	}
+	return of
+}
+
 type builder struct {
 	Routes
-	rules []Rule
-	rest  *Action
-	of    map[*Action]*networkingv1.Ingress
+	owners map[string]string
+	others string // whose certificates are for what no other one is for
+	rules  []Rule
+	rest   *Action
+	of     map[*Action]*networkingv1.Ingress
 }
 
 func (b *builder) warn(i *networkingv1.Ingress, reason, format string, args ...any) {
@@ -85,6 +106,10 @@ func (b *builder) add(i *networkingv1.Ingress) {
 		}
 	}
 	for _, r := range i.Spec.Rules {
+		if owner := b.owner(r.Host, i); owner != i.Namespace {
+			b.warn(i, "RuleConflict", "the host %s is the namespace %s's, whose Ingress names it for longer; rules of other namespaces for it have no effect", r.Host, owner)
+			continue
+		}
 		if rest != nil {
 			b.rules = append(b.rules, Rule{Host: r.Host, Type: Rest, Action: rest})
 		}
@@ -99,6 +124,29 @@ func (b *builder) add(i *networkingv1.Ingress) {
 			}
 			b.rules = append(b.rules, Rule{Host: r.Host, Type: kind, Path: cmp.Or(p.Path, "/"), Action: b.action(i, &p.Backend, options)})
 		}
+	}
+}
+
+// owner is the namespace whose Ingresses may say something about a host; what is without
+// a host is everybody's.
+func (b *builder) owner(host string, i *networkingv1.Ingress) string {
+	return cmp.Or(b.owners[strings.ToLower(host)], i.Namespace)
+}
+
+// certify adds the certificates that an Ingress names.
+func (b *builder) certify(i *networkingv1.Ingress) {
+	for _, c := range certificates(i) {
+		c.Host = strings.ToLower(c.Host)
+		owner := b.owner(c.Host, i)
+		if c.Host == "" { // for all others: the oldest that has one
+			b.others = cmp.Or(b.others, i.Namespace)
+			owner = b.others
+		}
+		if owner != i.Namespace {
+			b.warn(i, "CertificateConflict", "the host %s is the namespace %s's, whose Ingress names it for longer; the certificate of the Secret %s is not served for it", cmp.Or(c.Host, "*"), owner, c.Secret.Name)
+			continue
+		}
+		b.Certificates = append(b.Certificates, c)
 	}
 }
 

@@ -215,8 +215,49 @@ func TestCertificates(t *testing.T) {
 		got = append(got, c.Host+"="+c.Secret.String())
 	}
 	slices.Sort(got)
-	if want := []string{"*.a.com=shop/new", "=shop/all", "a.com=shop/old", "b.com=shop/of-rules"}; !slices.Equal(got, want) {
+	if want := []string{"*.a.com=shop/new", "=shop/all", "a.com=shop/new", "a.com=shop/old", "b.com=shop/of-rules"}; !slices.Equal(got, want) {
 		t.Errorf("certificates %v, want %v", got, want)
+	}
+}
+
+// A host is the namespace's whose Ingress was the first to name it; what is without a host
+// is everybody's.
+func TestHostsOfNamespaces(t *testing.T) {
+	of := func(namespace string, i *networkingv1.Ingress, secret string, hosts ...string) *networkingv1.Ingress {
+		i.Namespace = namespace
+		i.Spec.TLS = []networkingv1.IngressTLS{{SecretName: secret, Hosts: hosts}}
+		return i
+	}
+	r := routes.FromIngresses([]*networkingv1.Ingress{
+		of("shop", ingress("old", 3, "Prefix shop.com /a good", "Prefix *.shop.com / good"), "first", "shop.com"),
+		of("evil", ingress("evil", 2, "Exact SHOP.com /login evil", "Prefix *.shop.com /x evil", "Prefix - /rest rest", "Prefix a.shop.com / other"), "stolen", "shop.com", "a.shop.com"),
+		of("shop", ingress("new", 1, "Exact shop.com /login new"), "second", "shop.com"),
+	})
+	for request, want := range map[string]string{
+		"shop.com/login": "new", "shop.com/a/b": "good", "shop.com/rest": "rest", "b.shop.com/x": "good", "a.shop.com/x": "other", "c.com/rest": "rest",
+	} {
+		host, path, _ := strings.Cut(request, "/")
+		if got := match(r.Table, host, "/"+path); got != want {
+			t.Errorf("%s is sent to %s, want %s", request, got, want)
+		}
+	}
+	var got []string
+	for _, w := range r.Warnings {
+		got = append(got, w.Ingress.Name+": "+w.Reason+": "+w.Message)
+	}
+	if want := []string{
+		"evil: RuleConflict: the host SHOP.com is the namespace shop's, whose Ingress names it for longer; rules of other namespaces for it have no effect",
+		"evil: RuleConflict: the host *.shop.com is the namespace shop's, whose Ingress names it for longer; rules of other namespaces for it have no effect",
+		"evil: CertificateConflict: the host shop.com is the namespace shop's, whose Ingress names it for longer; the certificate of the Secret stolen is not served for it",
+	}; !slices.Equal(got, want) {
+		t.Errorf("warnings:\n%s", strings.Join(got, "\n"))
+	}
+	got = nil
+	for _, c := range r.Certificates {
+		got = append(got, c.Host+"="+c.Secret.String())
+	}
+	if want := []string{"shop.com=shop/first", "a.shop.com=evil/stolen", "shop.com=shop/second"}; !slices.Equal(got, want) {
+		t.Errorf("certificates %v", got)
 	}
 }
 
