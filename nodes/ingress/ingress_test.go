@@ -28,6 +28,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
@@ -204,7 +205,7 @@ func TestFollows(t *testing.T) {
 	n.becomes(plain, "a.com", "200 127.0.0.2")
 	n.becomes(plain, "b.com", "404 404 page not found")
 	n.becomes(secure, "a.com", "200 127.0.0.2 headway-ingress-default")
-	n.told("web: CertificateNotServed: the Secret cert is not served, a certificate of the proxy's own is: there is none of that name and of the type kubernetes.io/tls")
+	n.told("web: CertificateNotServed: the Secret cert is not served; another one's certificate is, or one of the proxy's own: there is none of that name and of the type kubernetes.io/tls")
 	must(secrets.Create(ctx, certificate(t, "first"), metav1.CreateOptions{}))
 	n.becomes(secure, "a.com", "200 127.0.0.2 first")
 	must(secrets.Update(ctx, certificate(t, "second"), metav1.UpdateOptions{}))
@@ -212,7 +213,7 @@ func TestFollows(t *testing.T) {
 	broken := certificate(t, "third")
 	broken.Data[corev1.TLSPrivateKeyKey] = nil
 	must(secrets.Update(ctx, broken, metav1.UpdateOptions{}))
-	n.told("web: CertificateNotServed: the Secret cert is not served, a certificate of the proxy's own is: tls.crt and tls.key are no certificate and its key")
+	n.told("web: CertificateNotServed: the Secret cert is not served; another one's certificate is, or one of the proxy's own: tls.crt and tls.key are no certificate and its key")
 	n.becomes(secure, "a.com", "200 127.0.0.2 headway-ingress-default")
 	must(ingresses.Update(ctx, newIngress("web", "own", "a.com", "nobody"), metav1.UpdateOptions{}))
 	n.told("web: BackendNotFound: requests are answered with 503: there is no Service nobody")
@@ -254,6 +255,41 @@ func TestWaitsForCertificates(t *testing.T) {
 		}
 	}
 	t.Error("HTTPS is not served")
+}
+
+// Of two certificates for a host that of the oldest Ingress is served, if it can be read,
+// and one of another namespace in no case.
+func TestNextCertificate(t *testing.T) {
+	old, next, foreign := newIngress("old", "own", "a.com", "web"), newIngress("next", "own", "a.com", "web"), newIngress("foreign", "own", "a.com", "web")
+	old.Namespace, next.Namespace, foreign.Namespace = "shop", "shop", "evil"
+	old.CreationTimestamp, foreign.CreationTimestamp, next.CreationTimestamp = metav1.Unix(1, 0), metav1.Unix(2, 0), metav1.Unix(3, 0)
+	broken, good, stolen := certificate(t, "broken"), certificate(t, "good"), certificate(t, "stolen")
+	broken.Namespace, good.Namespace, stolen.Namespace = "shop", "shop", "evil"
+	broken.Name, good.Name = "first", "second"
+	broken.Data = nil
+	old.Spec.TLS[0].SecretName, next.Spec.TLS[0].SecretName = broken.Name, good.Name
+	n := start(t, byName, append(web(t), class("own", networking.HeadwayController), old, next, foreign, broken, good, stolen)...)
+	n.becomes("https://"+n.https, "a.com", "200 127.0.0.2 good")
+	n.told("foreign: CertificateConflict: the host a.com is the namespace shop's, whose Ingress names it for longer; the certificate of the Secret cert is not served for it")
+}
+
+// byName has lists of Secrets kept to the name that they are asked for, which the library
+// does not.
+func byName(c *fake.Clientset) {
+	c.PrependReactor("list", "secrets", func(a clienttesting.Action) (bool, apiruntime.Object, error) {
+		list := a.(clienttesting.ListAction)
+		all, err := c.Tracker().List(corev1.SchemeGroupVersion.WithResource("secrets"), corev1.SchemeGroupVersion.WithKind("Secret"), a.GetNamespace())
+		if err != nil {
+			return true, nil, err
+		}
+		kept := &corev1.SecretList{}
+		for _, s := range all.(*corev1.SecretList).Items {
+			if list.GetListRestrictions().Fields.Matches(fields.Set{"metadata.name": s.Name, "type": string(s.Type)}) {
+				kept.Items = append(kept.Items, s)
+			}
+		}
+		return true, kept, nil
+	})
 }
 
 // Many certificates are read at once.

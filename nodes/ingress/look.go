@@ -103,7 +103,7 @@ const (
 
 // lookCertificates puts in force what the Secrets say, and returns when to look again; 0:
 // when something has changed. A Secret that is missing or broken leaves its hosts to the
-// proxy's own certificate, so that everybody sees that something is wrong.
+// next one of the same namespace, or else to the proxy's own certificate.
 func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (again time.Duration) {
 	s.mu.Lock()
 	wanted, of, version := s.secrets, s.of, s.version
@@ -144,7 +144,7 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 				}
 				if fault != "" {
 					for _, i := range of[name] {
-						warnings = append(warnings, routes.Warning{Ingress: i, Reason: "CertificateNotServed", Message: fmt.Sprintf("the Secret %s is not served, a certificate of the proxy's own is: %s", name.Name, fault)})
+						warnings = append(warnings, routes.Warning{Ingress: i, Reason: "CertificateNotServed", Message: fmt.Sprintf("the Secret %s is not served; another one's certificate is, or one of the proxy's own: %s", name.Name, fault)})
 					}
 				}
 			})

@@ -122,6 +122,9 @@ func (b *builder) add(i *networkingv1.Ingress) {
 			if p.PathType != nil && *p.PathType == networkingv1.PathTypeExact {
 				kind = Exact
 			}
+			if p.PathType != nil && *p.PathType == networkingv1.PathTypeImplementationSpecific && odd(p.Path) {
+				b.warn(i, "UnservedPath", "the path %s is compared as it is written, as that of the type Prefix: expressions, escapes, // and .. mean nothing in it, and hardly any request has it", p.Path)
+			}
 			b.rules = append(b.rules, Rule{Host: r.Host, Type: kind, Path: cmp.Or(p.Path, "/"), Action: b.action(i, &p.Backend, options)})
 		}
 	}
@@ -148,6 +151,13 @@ func (b *builder) certify(i *networkingv1.Ingress) {
 		}
 		b.Certificates = append(b.Certificates, c)
 	}
+}
+
+// odd reports whether a path, as other proxies know it, is one that no request has, or
+// hardly any: one with an expression, with an escape, or in a spelling that is not compared.
+func odd(path string) bool {
+	path = strings.TrimRight(path, "/")
+	return path != "" && Clean(path) != path || strings.ContainsAny(path, `%\^$*+?()[]{}|`)
 }
 
 func (b *builder) action(i *networkingv1.Ingress, to *networkingv1.IngressBackend, options Options) *Action {

@@ -220,6 +220,19 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// Paths that other proxies understand in another way are told.
+func TestOddPaths(t *testing.T) {
+	for path, want := range map[string]bool{"/": false, "/a-b_c.d~/": false, "/a//": false, "/a:b@c": false, "/a(/|$)(.*)": true, "/a/*": true, "/a%20b": true, "/a//b": true, "/a/../b": true, "/a/.": true} {
+		r := routes.FromIngresses([]*networkingv1.Ingress{ingress("i", 0, "Specific a.com "+path+" a")})
+		if got := len(r.Warnings) == 1 && r.Warnings[0].Reason == "UnservedPath"; got != want {
+			t.Errorf("%s: %v, want one: %t", path, r.Warnings, want)
+		}
+	}
+	if r := routes.FromIngresses([]*networkingv1.Ingress{ingress("i", 0, "Prefix a.com /a*b a")}); len(r.Warnings) != 0 {
+		t.Errorf("a path of the type Prefix: %v", r.Warnings)
+	}
+}
+
 // A host is the namespace's whose Ingress was the first to name it; what is without a host
 // is everybody's.
 func TestHostsOfNamespaces(t *testing.T) {
