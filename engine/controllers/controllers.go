@@ -170,7 +170,7 @@ func New(cfg Config) (*Controllers, error) {
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),
 		endpoints.New(as("endpointslice-controller")),
 		endpoints.NewMirror(as("endpointslicemirroring-controller")),
-		loadbalancer.New(as("service-controller"), cfg.APIServer),
+		loadbalancer.New(as("service-controller"), cfg.APIServer, map[string]netip.Prefix{"pods": cfg.ClusterCIDR, "Services": cfg.Join.Nodes.ServiceCIDR}),
 		gc.New(as("generic-garbage-collector")),
 		namespace.New(as("namespace-controller")),
 		node.NewLifecycle(as("node-controller"), pulse),
@@ -202,6 +202,9 @@ func New(cfg Config) (*Controllers, error) {
 		if enabled[ctl.Name] {
 			c.run = append(c.run, ctl)
 		}
+	}
+	if !enabled[loadbalancer.Name] { // what it has given would otherwise keep Services for ever
+		c.run = append(c.run, loadbalancer.NewRelease(as("service-controller")))
 	}
 	return c, nil
 }

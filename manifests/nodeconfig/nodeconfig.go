@@ -15,6 +15,10 @@ const Name = "headway-node-config"
 // answers for its address, by ARP; "*" where its addresses are those of the nodes.
 const AnnouncedBy = "headway.dev/announced-by"
 
+// BalancerClass is the loadBalancerClass of Services that are certainly for Headway; those
+// without a class are, too.
+const BalancerClass = "headway.dev/load-balancer"
+
 // The keys of its data.
 const clusterCIDR, serviceCIDR, clusterDomain, example = "clusterCIDR", "serviceCIDR", "clusterDomain", "example"
 

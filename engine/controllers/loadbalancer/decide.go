@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -20,6 +21,9 @@ type Node struct {
 	// Usable is false for a node that is not ready, or that has the label
 	// node.kubernetes.io/exclude-from-external-load-balancers.
 	Usable bool
+	// Ingress says that it serves Ingresses, and AgentPort where its agent listens.
+	Ingress   bool
+	AgentPort int32
 }
 
 // Port is one that no Service gets on the addresses of nodes.
@@ -37,8 +41,21 @@ type Input struct {
 	// Local are the nodes with an endpoint that is ready, of Services with
 	// externalTrafficPolicy Local.
 	Local map[types.NamespacedName]map[string]bool
-	// Taken are ports that nodes need themselves.
+	// Given are ports of Services that had them when no node was ready, whose status
+	// tells of none.
+	Given map[types.NamespacedName][]Port
+	// Taken are ports that nodes need themselves, by what needs them.
 	Taken map[Port]string
+	// Reserved are ports of others, which a Service keeps that had them before.
+	Reserved map[Port]Reserved
+}
+
+// Reserved says whose a port is.
+type Reserved struct {
+	// Service has it as a node port; it may have it as a port, too.
+	Service types.NamespacedName
+	// By is what has it.
+	By string
 }
 
 // Outcome is what one Service gets.
@@ -47,7 +64,9 @@ type Outcome struct {
 	IPs []netip.Addr
 	// By is the node that answers for the address, EveryNode if each has its own, or
 	// empty if there is none.
-	By      string
+	By string
+	// Ports are those that it has of the nodes' addresses, which its status keeps.
+	Ports   []Port
 	Problem string
 }
 
@@ -74,16 +93,14 @@ func nameOf(svc *corev1.Service) types.NamespacedName {
 func fromNodes(in Input, services []*corev1.Service) map[types.NamespacedName]Outcome {
 	out := map[types.NamespacedName]Outcome{}
 	owners := map[Port]types.NamespacedName{}
-	// Who has its ports already keeps them: ages are in seconds.
-	slices.SortStableFunc(services, func(a, b *corev1.Service) int {
-		holds := func(s *corev1.Service) int {
-			if s.Annotations[Annotation] == EveryNode {
-				return 0
+	// Ports that were given are kept, whoever is older, before any is given anew.
+	for _, svc := range services {
+		for _, at := range ports(svc) {
+			if _, taken := owners[at]; !taken && (held(svc, at) || slices.Contains(in.Given[nameOf(svc)], at)) {
+				owners[at] = nameOf(svc)
 			}
-			return 1
 		}
-		return cmp.Compare(holds(a), holds(b))
-	})
+	}
 	for _, svc := range services {
 		name := nameOf(svc)
 		if problem := portProblem(in, owners, svc); problem != "" {
@@ -104,29 +121,50 @@ func fromNodes(in Input, services []*corev1.Service) map[types.NamespacedName]Ou
 			}
 			ips = []netip.Addr{ip}
 		}
-		for _, p := range svc.Spec.Ports {
-			owners[Port{protocol(p), p.Port}] = name
+		for _, at := range ports(svc) {
+			owners[at] = name
 		}
 		if len(ips) == 0 {
-			out[name] = Outcome{By: EveryNode, Problem: "no node is ready that may serve it"}
+			out[name] = Outcome{By: EveryNode, Ports: ports(svc), Problem: "no node is ready that may serve it"}
 			continue
 		}
-		out[name] = Outcome{IPs: ips, By: EveryNode}
+		out[name] = Outcome{IPs: ips, By: EveryNode, Ports: ports(svc)}
 	}
 	return out
 }
 
+// portProblem says who has a port that a Service wants, and what to do.
 func portProblem(in Input, owners map[Port]types.NamespacedName, svc *corev1.Service) string {
-	for _, p := range svc.Spec.Ports {
-		at := Port{protocol(p), p.Port}
-		if owner, taken := owners[at]; taken {
-			return fmt.Sprintf("port %d/%s of the nodes belongs to the Service %s", p.Port, at.Protocol, owner)
+	const remedy = "choose another port, or give a pool of addresses by the ConfigMap " + metav1.NamespaceSystem + "/" + Settings
+	for _, at := range ports(svc) {
+		of := fmt.Sprintf("port %d/%s of the nodes", at.Number, at.Protocol)
+		owner, owned := owners[at]
+		if owned && owner != nameOf(svc) {
+			return fmt.Sprintf("%s belongs to the Service %s: %s", of, owner, remedy)
 		}
 		if by, taken := in.Taken[at]; taken {
-			return fmt.Sprintf("port %d/%s of the nodes is that of %s", p.Port, at.Protocol, by)
+			return fmt.Sprintf("%s is that of %s: %s", of, by, remedy)
+		}
+		if r, is := in.Reserved[at]; is && !owned && r.Service != nameOf(svc) {
+			return fmt.Sprintf("%s is that of %s: %s", of, r.By, remedy)
 		}
 	}
 	return ""
+}
+
+func ports(svc *corev1.Service) []Port {
+	var out []Port
+	for _, p := range svc.Spec.Ports {
+		out = append(out, Port{protocol(p), p.Port})
+	}
+	return out
+}
+
+// held reports whether a Service was given a port of the nodes.
+func held(svc *corev1.Service, at Port) bool {
+	return slices.ContainsFunc(svc.Status.LoadBalancer.Ingress, func(in corev1.LoadBalancerIngress) bool {
+		return slices.Contains(in.Ports, corev1.PortStatus{Port: at.Number, Protocol: at.Protocol})
+	})
 }
 
 func protocol(p corev1.ServicePort) corev1.Protocol { return cmp.Or(p.Protocol, corev1.ProtocolTCP) }
@@ -135,11 +173,6 @@ func protocol(p corev1.ServicePort) corev1.Protocol { return cmp.Or(p.Protocol, 
 func fromPool(in Input, services []*corev1.Service) map[types.NamespacedName]Outcome {
 	out := map[types.NamespacedName]Outcome{}
 	taken := map[netip.Addr]types.NamespacedName{}
-	for _, n := range in.Nodes { // whose own addresses are nobody else's
-		for _, ip := range n.IPs {
-			taken[ip] = types.NamespacedName{Name: n.Name}
-		}
-	}
 	give := func(svc *corev1.Service, ip netip.Addr) {
 		taken[ip] = nameOf(svc)
 		out[nameOf(svc)] = Outcome{IPs: []netip.Addr{ip}, By: announcer(in, svc, ip)}
@@ -150,6 +183,15 @@ func fromPool(in Input, services []*corev1.Service) map[types.NamespacedName]Out
 			give(svc, ip)
 		} else {
 			without = append(without, svc)
+		}
+	}
+	// Nodes' own addresses are nobody else's; but a node that claims one which a Service
+	// has takes it from nobody.
+	for _, n := range in.Nodes {
+		for _, ip := range n.IPs {
+			if _, is := taken[ip]; !is {
+				taken[ip] = types.NamespacedName{Name: n.Name}
+			}
 		}
 	}
 	for _, wishes := range []bool{true, false} { // who wants a certain one comes before who wants any
