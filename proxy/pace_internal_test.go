@@ -42,7 +42,7 @@ func paced(t *testing.T, rules *slow, during func(*State)) {
 	state := NewState()
 	p := &Proxy{
 		cfg:   Config{Source: source{state}, VerifyPeriod: time.Hour, Log: slog.New(slog.DiscardHandler)},
-		rules: rules, fronts: service.NewFronts(), flows: kernel.NewFlows(slog.New(slog.DiscardHandler)), health: health.New(slog.New(slog.DiscardHandler)), open: true,
+		rules: rules, fronts: service.NewFronts(), flows: kernel.NewFlows(slog.New(slog.DiscardHandler), nil), health: health.New(slog.New(slog.DiscardHandler)), open: true,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -89,7 +89,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the service proxy: %w", err)
 	}
-	return &Proxy{cfg: cfg, rules: rules, fronts: service.NewFronts(), flows: kernel.NewFlows(cfg.Log), health: health.New(cfg.Log)}, nil
+	return &Proxy{cfg: cfg, rules: rules, fronts: service.NewFronts(), flows: kernel.NewFlows(cfg.Log, cfg.Services.NodeIPs), health: health.New(cfg.Log)}, nil
 }
 
 // Run follows the source until ctx ends, and then returns nil; the rules stay.

@@ -31,16 +31,19 @@ type fronts map[front][]netip.AddrPort
 //   - What was sent to a Service's address before its rules were there went nowhere,
 //     and so will the client's further tries from the same port, for two minutes.
 type Flows struct {
-	log   *slog.Logger
+	log *slog.Logger
+	// own are addresses of this node.
+	own   []netip.Addr
 	known map[types.NamespacedName]fronts
 	// stale is what flows of the kernel may be wrong about.
 	stale map[service.Family]*staleFlows
 }
 
 // NewFlows knows nothing yet: the first changes are about flows that a former
-// process left.
-func NewFlows(log *slog.Logger) *Flows {
-	return &Flows{log: log, known: map[types.NamespacedName]fronts{}, stale: map[service.Family]*staleFlows{}}
+// process left. Connections to programs of the node itself, at its own addresses, are
+// left alone.
+func NewFlows(log *slog.Logger, own []netip.Addr) *Flows {
+	return &Flows{log: log, own: own, known: map[types.NamespacedName]fronts{}, stale: map[service.Family]*staleFlows{}}
 }
 
 // Note takes note of what changed. Nothing is forgotten before Forget: as long as
@@ -86,7 +89,9 @@ func (f *Flows) change(name types.NamespacedName, d *service.Decision) {
 	}
 	for at, to := range next {
 		before, known := old[at]
-		if !known {
+		// At the node's own address somebody has answered, if it was only to refuse: no
+		// try hangs there, but what is open, such as SSH, would be cut.
+		if !known && !slices.Contains(f.own, at.addr.Addr()) {
 			f.staleOf(at).early[at] = true
 		}
 		if at.protocol == unix.IPPROTO_UDP && (!known || !slices.Equal(before, to)) {
