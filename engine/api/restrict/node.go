@@ -1,6 +1,7 @@
 package restrict
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/podspec"
+	"headway.dev/manifests/nodeconfig"
 )
 
 // Node completes what authz.Node cannot tell from the path: a node writes only
@@ -199,7 +201,7 @@ func (n node) itself() error {
 		if labels := forbiddenLabels(next.Labels, nil); len(labels) > 0 {
 			return n.refuse("node %q is not allowed to set the following labels: %s", n.name, strings.Join(labels, ", "))
 		}
-		return n.ranges(next, &corev1.Node{})
+		return cmp.Or(n.ranges(next, &corev1.Node{}), n.addresses(next, &corev1.Node{}))
 	case admission.Update:
 		old, ok := n.GetOldObject().(*corev1.Node)
 		if !ok {
@@ -214,7 +216,7 @@ func (n node) itself() error {
 		if !equality.Semantic.DeepEqual(next.OwnerReferences, old.OwnerReferences) {
 			return n.refuse("node %q is not allowed to modify ownerReferences", n.name)
 		}
-		return n.ranges(next, old)
+		return cmp.Or(n.ranges(next, old), n.addresses(next, old))
 	}
 	return nil
 }
@@ -241,6 +243,48 @@ func (n node) ranges(next, old *corev1.Node) error {
 		}
 		if theirs, err := netip.ParsePrefix(other.Spec.PodCIDR); err == nil && theirs.Overlaps(mine) {
 			return n.refuse("node %q is not allowed to have the podCIDR %s: that of node %q overlaps it", n.name, mine, other.Name)
+		}
+	}
+	return nil
+}
+
+// addresses refuses that a node has an address which another has, or which is of the
+// cluster's pods or Services: load balancers are reached at nodes' addresses. What it has
+// had before stays.
+func (n node) addresses(next, old *corev1.Node) error {
+	global := func(a corev1.NodeAddress) (netip.Addr, bool) {
+		ip, err := netip.ParseAddr(a.Address)
+		return ip.Unmap(), err == nil && (a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP) && ip.Unmap().IsGlobalUnicast()
+	}
+	mine := map[netip.Addr]bool{}
+	for _, a := range next.Status.Addresses {
+		if ip, ok := global(a); ok && !slices.Contains(old.Status.Addresses, a) {
+			mine[ip] = true
+		}
+	}
+	if len(mine) == 0 {
+		return nil
+	}
+	settings, _ := n.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: "kube-system", Name: nodeconfig.Name}).(*corev1.ConfigMap)
+	if settings != nil {
+		if cfg, err := nodeconfig.Parse(settings.Data); err == nil {
+			for ip := range mine {
+				if cfg.ClusterCIDR.Contains(ip) || cfg.ServiceCIDR.Contains(ip) {
+					return n.refuse("node %q is not allowed to have the address %s: it is of the cluster's pods or Services", n.name, ip)
+				}
+			}
+		}
+	}
+	nodes, _ := n.reader.List(schema.GroupKind{Kind: "Node"}, "")
+	for _, obj := range nodes {
+		other, ok := obj.(*corev1.Node)
+		if !ok || other.Name == n.name {
+			continue
+		}
+		for _, a := range other.Status.Addresses {
+			if ip, ok := global(a); ok && mine[ip] {
+				return n.refuse("node %q is not allowed to have the address %s: node %q has it; delete that Node if its machine is gone", n.name, ip, other.Name)
+			}
 		}
 	}
 	return nil
