@@ -95,6 +95,9 @@ func addresses(svc *corev1.Service, node string) []netip.Addr {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.Annotations[nodeconfig.AnnouncedBy] != node {
 		return nil
 	}
+	if class := svc.Spec.LoadBalancerClass; class != nil && *class != nodeconfig.BalancerClass {
+		return nil // another controller's, whose addresses are answered for elsewhere
+	}
 	var out []netip.Addr
 	for _, in := range svc.Status.LoadBalancer.Ingress {
 		// Others than these have their own meaning, and must not be taken from anybody.

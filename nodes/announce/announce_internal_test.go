@@ -257,3 +257,16 @@ func TestKeepsUntilKnown(t *testing.T) {
 		}
 	}
 }
+
+// A Service of another controller's class is not answered for, whatever it says.
+func TestForeignClass(t *testing.T) {
+	for class, want := range map[string]int{"": 1, nodeconfig.BalancerClass: 1, "example.com/other": 0} {
+		svc := service("one")
+		if class != "" {
+			svc.Spec.LoadBalancerClass = &class
+		}
+		if got := addresses(svc, "one"); len(got) != want {
+			t.Errorf("class %q: %v, want %d addresses", class, got, want)
+		}
+	}
+}
