@@ -28,6 +28,9 @@ const (
 	retryMin, retryMax = 200 * time.Millisecond, 10 * time.Second
 	// verifyPeriod is how often it is looked whether the rules are still there.
 	verifyPeriod = 30 * time.Second
+	// reopenMin and reopenMax are around the wait before rules that the kernel refused
+	// are written again.
+	reopenMin, reopenMax = 30 * time.Second, 10 * time.Minute
 	// patience is how long the start of a pod waits for its policies before it is told.
 	patience = 10 * time.Second
 )
@@ -60,6 +63,11 @@ type Agent struct {
 	// failed is why the rules are not those of the state, and unbound why pods are not
 	// bound to their addresses.
 	failed, unbound error
+	// shut are the profiles that let nothing pass, as they were told of; those that the
+	// kernel refused are tried again at reopen, and then after wait.
+	shut   map[string]error
+	reopen time.Time
+	wait   time.Duration
 	// moved is closed when the rules or the state changed.
 	moved chan struct{}
 }
@@ -177,6 +185,41 @@ func (a *Agent) write(ctx context.Context) {
 	if a.unbound != nil {
 		a.cfg.Log.Warn("pods may send by the addresses of others, which NetworkPolicies depend on", "error", a.unbound)
 	}
+	a.tellShut()
+}
+
+// tellShut tells of profiles that let nothing pass since the last write; mu is held.
+func (a *Agent) tellShut() {
+	shut := a.rules.Shut()
+	for id, why := range shut {
+		if before := a.shut[id]; before != nil && before.Error() == why.Error() {
+			continue
+		}
+		var pods []string
+		for uid, p := range a.rules.state.Pods {
+			if p.Ingress == id || p.Egress == id {
+				pods = append(pods, string(uid))
+			}
+		}
+		slices.Sort(pods)
+		count := len(pods)
+		pods = pods[:min(count, 10)]
+		a.cfg.Warn("warning: nothing passes to or from %d pods that NetworkPolicies isolate, and new ones do not start: %v", count, why)
+		a.cfg.Log.Warn("NetworkPolicies let nothing pass, because they cannot be written", "error", why, "pods", count, "uids", pods)
+	}
+	for id := range a.shut {
+		if shut[id] == nil {
+			a.cfg.Log.Info("NetworkPolicies that could not be written are in force", "profile", id)
+		}
+	}
+	a.shut = shut
+	switch {
+	case len(a.rules.meant) == 0:
+		a.wait = 0
+	case a.wait == 0:
+		a.wait = reopenMin
+		a.reopen = time.Now().Add(a.wait)
+	}
 }
 
 func (a *Agent) wake() {
@@ -213,6 +256,13 @@ func (a *Agent) look(ctx context.Context) {
 	defer a.mu.Unlock()
 	if !a.synced {
 		return
+	}
+	if a.wait > 0 && time.Now().After(a.reopen) {
+		a.wait = min(2*a.wait, reopenMax)
+		a.reopen = time.Now().Add(a.wait)
+		a.rules.Reopen()
+		a.write(ctx)
+		a.wake()
 	}
 	missing, err := a.rules.Verify(ctx)
 	switch {
@@ -286,7 +336,8 @@ func (a *Agent) enforce(ctx context.Context, uid types.UID, ips []string) (done 
 	if a.failed != nil && isolates(a.rules.state.Pods[uid]) {
 		return false, a.moved, a.failed
 	}
-	return true, nil, nil
+	// Nothing passes, so that no policy is broken: but a pod that runs would not tell why.
+	return true, nil, a.rules.hindered(a.rules.state.Pods[uid])
 }
 
 var errPending = errors.New("the rules are not written yet")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -53,8 +54,9 @@ func newTold(t *testing.T) *told {
 }
 
 // startAgent runs an agent on the node until stop is called.
-func (n *node) startAgent(s *told) (a *policy.Agent, stop func()) {
+func (n *node) startAgent(s *told, warn ...func(format string, args ...any)) (a *policy.Agent, stop func()) {
 	n.t.Helper()
+	warn = append(warn, func(format string, args ...any) { n.t.Errorf(format, args...) })
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: s.URL})
 	if err != nil {
 		n.t.Fatal(err)
@@ -62,7 +64,7 @@ func (n *node) startAgent(s *told) (a *policy.Agent, stop func()) {
 	n.in(func() error {
 		a = policy.New(policy.Config{
 			NodeName: "n1", Client: client.CoreV1().RESTClient(), Attached: n.net.Attached,
-			Warn: func(format string, args ...any) { n.t.Errorf(format, args...) }, Log: slog.New(slog.DiscardHandler),
+			Warn: warn[0], Log: slog.New(slog.DiscardHandler),
 		})
 		return nil
 	})
@@ -173,5 +175,44 @@ func TestInForce(t *testing.T) {
 		if time.Now().After(limit) {
 			t.Fatal("what the next stream told is not in force")
 		}
+	}
+}
+
+// A pod whose policies come to too many rules does not start, and is told why; those that
+// run are shut, and others change.
+func TestTooMuchPolicy(t *testing.T) {
+	n := startNode(t, "a", "b", "c")
+	n.serve("b", 8080)
+	n.serve("c", 8080)
+	s := newTold(t)
+	warned := make(chan string, 10)
+	a, stop := n.startAgent(s, func(format string, args ...any) { warned <- fmt.Sprintf(format, args...) })
+	defer stop()
+	state := n.isolating(false, nodepolicy.Rule{Any: true})
+	s.say <- nodepolicy.Change{Reset: true, State: state}
+	if !n.inForce(a, "b", 10*time.Second) {
+		t.Fatal("the rules of the pod are not in force")
+	}
+	n.expect("open", map[string]bool{"a tcp b 8080": true})
+	var large nodepolicy.Rule
+	for i := range 1000 {
+		large.Groups = append(large.Groups, "ga")
+		large.Blocks = append(large.Blocks, nodepolicy.Block{CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i >> 8), byte(i)}), 32)})
+		large.Ports = append(large.Ports, nodepolicy.Port{Protocol: "TCP", Name: fmt.Sprint("p", i)})
+	}
+	s.say <- nodepolicy.Change{State: nodepolicy.State{
+		Pods:     map[types.UID]*nodepolicy.Pod{"c": {Ingress: "i2"}},
+		Profiles: map[string]*nodepolicy.Profile{"i1": {Rules: []nodepolicy.Rule{large}}, "i2": {}},
+	}}
+	if got := <-warned; !strings.Contains(got, "1 pods") || !strings.Contains(got, "more than 10000 rules") {
+		t.Errorf("the warning is %q", got)
+	}
+	n.expect("large", map[string]bool{"a tcp b 8080": false, "a tcp c 8080": false})
+	err := inside(t, n.name, func() error { return a.InForce(t.Context(), "b", []string{n.ips["b"]}) })
+	if err == nil || !strings.Contains(err.Error(), "more than 10000 rules") {
+		t.Errorf("a pod of too many rules: %v", err)
+	}
+	if !n.inForce(a, "c", 10*time.Second) {
+		t.Error("another pod does not start")
 	}
 }

@@ -277,6 +277,9 @@ func TestPackets(t *testing.T) {
 		{"a range but one", false, []nodepolicy.Rule{{Blocks: []nodepolicy.Block{{CIDR: all, Except: []netip.Prefix{just("c"), just("c")}}}}}, map[string]bool{"a tcp b 8080": true, "c tcp b 8080": false}},
 		{"ranges", false, []nodepolicy.Rule{{Blocks: []nodepolicy.Block{{CIDR: just("c")}, {CIDR: netip.MustParsePrefix("10.0.0.0/16")}, {CIDR: netip.MustParsePrefix("10.0.0.0/8")}, {CIDR: netip.MustParsePrefix("2001:db8::/32")}}, Ports: tcp(8080, 8080)}}, map[string]bool{"a tcp b 8080": true, "c tcp b 8081": false}},
 		{"union", false, []nodepolicy.Rule{{Groups: []string{"ga"}, Ports: tcp(8080, 8080)}, {Blocks: []nodepolicy.Block{{CIDR: just("c")}}, Ports: tcp(8081, 8081)}}, map[string]bool{"a tcp b 8080": true, "a tcp b 8081": false, "c tcp b 8080": false, "c tcp b 8081": true}},
+		{"sets of ports", false, []nodepolicy.Rule{{Groups: []string{"ga"}, Ports: append(append(tcp(443, 443), tcp(8000, 8079)...), append(tcp(8050, 8080), nodepolicy.Port{Protocol: "UDP", First: 8081, Last: 8081})...)}}, map[string]bool{
+			"a tcp b 8080": true, "a tcp b 8081": false, "a udp b 8081": true, "a udp b 8080": false, "c tcp b 8080": false,
+		}},
 		{"out to a group's name", true, []nodepolicy.Rule{{Groups: []string{"ga"}, Ports: name}}, map[string]bool{"b tcp a 8080": true, "b tcp a 8081": false, "b tcp c 8080": false}},
 		{"out to a name", true, []nodepolicy.Rule{{Any: true, Ports: name}}, map[string]bool{"b tcp a 8080": true, "b tcp c 8080": true, "b tcp c 8081": false}},
 	} {
@@ -521,4 +524,39 @@ func sctp(t *testing.T, n *node) {
 	if !reaches("a") || reaches("c") {
 		t.Error("SCTP is not judged by its rules")
 	}
+}
+
+// Rules that the kernel refuses shut their own pods, and keep no others from changing.
+func TestRefused(t *testing.T) {
+	n := startNode(t, "a", "b", "c")
+	for _, pod := range []string{"a", "b", "c"} {
+		n.serve(pod, 8080)
+	}
+	s := n.isolating(false, nodepolicy.Rule{Any: true})
+	n.apply(s)
+	n.expect("open", map[string]bool{"a tcp b 8080": true})
+
+	bad := []nodepolicy.Rule{{Any: true, Ports: []nodepolicy.Port{{Protocol: "none-such"}}}}
+	s.Pods["a"], s.Pods["c"] = &nodepolicy.Pod{Ingress: "i2"}, &nodepolicy.Pod{Ingress: "i3"}
+	s.Profiles["i1"] = &nodepolicy.Profile{Rules: bad}
+	s.Profiles["i2"] = &nodepolicy.Profile{}
+	s.Profiles["i3"] = &nodepolicy.Profile{Rules: []nodepolicy.Rule{{Groups: []string{"ga"}}}}
+	for range 2 { // as before, and when the kernel is asked again
+		n.apply(s)
+		if shut := n.rules.Shut(); len(shut) != 1 || shut["i1"] == nil {
+			t.Errorf("shut are %v", shut)
+		}
+		n.expect("one is refused", map[string]bool{"a tcp b 8080": false, "b tcp a 8080": false, "a tcp c 8080": true, "b tcp c 8080": false, "node tcp b 8080": true})
+		n.rules.Reopen()
+	}
+	// What changes later changes.
+	s.Profiles["i2"] = &nodepolicy.Profile{Rules: []nodepolicy.Rule{{Any: true}}}
+	n.apply(s)
+	n.expect("another changes", map[string]bool{"a tcp b 8080": false, "b tcp a 8080": true})
+	s.Profiles["i1"] = &nodepolicy.Profile{Rules: []nodepolicy.Rule{{Groups: []string{"ga"}}}}
+	n.apply(s)
+	if shut := n.rules.Shut(); len(shut) != 0 {
+		t.Errorf("shut are %v", shut)
+	}
+	n.expect("mended", map[string]bool{"a tcp b 8080": true, "c tcp b 8080": false})
 }

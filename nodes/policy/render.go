@@ -1,11 +1,15 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"headway.dev/manifests/nodepolicy"
@@ -47,64 +51,157 @@ func named(group, name, protocol string) string {
 	return "n" + hex.EncodeToString(sum[:10])
 }
 
-// rulesOf are the rules of a profile's chain, and the sets of named ports that they ask.
-func rulesOf(p *nodepolicy.Profile) (rules []string, ports map[string][3]string) {
-	ports = map[string][3]string{}
+// mostOfProfile bounds what the kernel and the agent keep of one profile: its rules, and
+// the elements of the sets in them.
+const mostOfProfile = 10_000
+
+// rendered is a profile as nft wants it.
+type rendered struct {
+	rules []string
+	// ports are the sets of named ports that the rules ask: group, name and protocol.
+	ports map[string][3]string
+	// size is how many rules there are, and elements in them.
+	size int
+}
+
+// peer matches who is at the other end. Its named ports are looked up in group.
+type peer struct {
+	match, group string
+	size         int
+}
+
+// target matches what is connected to: by name, or else by number.
+type target struct {
+	protocol, name, match string
+	size                  int
+}
+
+// render writes a profile as rules, one for each peer and protocol; ok is false if that
+// is too much: what was written until then is then of no use.
+func render(p *nodepolicy.Profile) (out rendered, ok bool) {
+	out.ports = map[string][3]string{}
 	seen := map[string]bool{}
-	add := func(peer string, to nodepolicy.Port, group string) {
-		rule := peer
-		if to.Protocol != "" {
-			rule += "meta l4proto " + strings.ToLower(to.Protocol) + " "
-		}
-		switch {
-		case to.Name != "":
-			name := named(group, to.Name, to.Protocol)
-			ports[name] = [3]string{group, to.Name, to.Protocol}
-			rule += destination + " . " + port + " @" + name + " "
-		case to.First == 0:
-		case to.First == to.Last:
-			rule += fmt.Sprintf("%s %d ", port, to.First)
-		default:
-			rule += fmt.Sprintf("%s %d-%d ", port, to.First, to.Last)
-		}
-		if rule += "return"; !seen[rule] {
-			seen[rule] = true
-			rules = append(rules, rule)
+	for _, r := range p.Rules {
+		from, to := peersOf(p.Egress, &r), targetsOf(r.Ports)
+		for _, who := range from {
+			for _, t := range to {
+				rule := who.match + t.match
+				if t.name != "" {
+					set := named(who.group, t.name, t.protocol)
+					out.ports[set] = [3]string{who.group, t.name, t.protocol}
+					rule += destination + " . " + port + " @" + set + " "
+				}
+				if rule += "return"; seen[rule] {
+					continue
+				}
+				if out.size += 1 + who.size + t.size; out.size > mostOfProfile {
+					return rendered{}, false
+				}
+				seen[rule] = true
+				out.rules = append(out.rules, rule)
+			}
 		}
 	}
+	out.rules = append(out.rules, drop...)
+	out.size++
+	return out, true
+}
+
+// drop are the rules of a profile that lets nothing pass.
+var drop = []string{"drop"}
+
+// peersOf are the matches for those whom a rule allows.
+func peersOf(egress bool, r *nodepolicy.Rule) (peers []peer) {
 	side := source
-	if p.Egress {
+	if egress {
 		side = destination
 	}
-	for _, r := range p.Rules {
-		to := r.Ports
-		if len(to) == 0 {
-			to = []nodepolicy.Port{{}}
+	group := func(id string) string {
+		if egress {
+			return id
 		}
-		for _, t := range to {
-			group := func(id string) string {
-				if p.Egress {
-					return id
-				}
-				return ownPods
-			}
-			if r.Any {
-				add("", t, group(nodepolicy.Everything))
-			}
-			for _, id := range r.Groups {
-				add(side+" @"+id+" ", t, group(id))
-			}
-			for _, match := range blocks(side, r.Blocks) {
-				add(match+" ", t, group(nodepolicy.Everything))
-			}
-		}
+		return ownPods
 	}
-	return append(rules, "drop"), ports
+	if r.Any {
+		peers = append(peers, peer{group: group(nodepolicy.Everything)})
+	}
+	for _, id := range r.Groups {
+		peers = append(peers, peer{match: side + " @" + id + " ", group: group(id)})
+	}
+	for _, b := range blocks(side, r.Blocks) {
+		b.group = group(nodepolicy.Everything)
+		peers = append(peers, b)
+	}
+	return peers
+}
+
+// targetsOf are the matches for ports: one for all numbers of a protocol, one for each
+// name.
+func targetsOf(ports []nodepolicy.Port) (targets []target) {
+	if len(ports) == 0 {
+		return []target{{}}
+	}
+	numbers := map[string][]nodepolicy.Port{}
+	for _, p := range ports {
+		if p.Name != "" {
+			targets = append(targets, target{protocol: p.Protocol, name: p.Name, match: protocol(p.Protocol)})
+			continue
+		}
+		if p.First == 0 {
+			p.Last = math.MaxUint16
+		}
+		numbers[p.Protocol] = append(numbers[p.Protocol], p)
+	}
+	for _, name := range slices.Sorted(maps.Keys(numbers)) {
+		t := target{protocol: name, match: protocol(name)}
+		if list := merged(numbers[name]); list[0].First != 0 {
+			t.match += port + " " + ranges(list) + " "
+			t.size = len(list)
+		}
+		targets = append(targets, t)
+	}
+	return targets
+}
+
+func protocol(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "meta l4proto " + strings.ToLower(name) + " "
+}
+
+// merged are ranges in order, none of which touches the next: nft wants no overlaps.
+func merged(list []nodepolicy.Port) (out []nodepolicy.Port) {
+	slices.SortFunc(list, func(a, b nodepolicy.Port) int { return cmp.Compare(a.First, b.First) })
+	for _, p := range list {
+		if n := len(out); n > 0 && int(p.First) <= int(out[n-1].Last)+1 {
+			out[n-1].Last = max(out[n-1].Last, p.Last)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// ranges writes ports as nft does.
+func ranges(list []nodepolicy.Port) string {
+	var texts []string
+	for _, p := range list {
+		if p.First == p.Last {
+			texts = append(texts, strconv.Itoa(int(p.First)))
+			continue
+		}
+		texts = append(texts, fmt.Sprintf("%d-%d", p.First, p.Last))
+	}
+	if len(texts) == 1 {
+		return texts[0]
+	}
+	return "{ " + strings.Join(texts, ", ") + " }"
 }
 
 // blocks match ranges of addresses. Those of IPv6 match nothing, as no pod has such an
 // address.
-func blocks(side string, list []nodepolicy.Block) (matches []string) {
+func blocks(side string, list []nodepolicy.Block) (matches []peer) {
 	var whole []netip.Prefix
 	for _, b := range list {
 		if !b.CIDR.Addr().Is4() {
@@ -114,23 +211,32 @@ func blocks(side string, list []nodepolicy.Block) (matches []string) {
 			whole = append(whole, b.CIDR)
 			continue
 		}
-		matches = append(matches, fmt.Sprintf("%s %s %s != %s", side, b.CIDR, side, join(b.Except)))
+		except, size := join(b.Except)
+		matches = append(matches, peer{match: fmt.Sprintf("%s %s %s != %s ", side, b.CIDR, side, except), size: size})
 	}
 	if len(whole) > 0 {
-		matches = append(matches, side+" "+join(whole))
+		in, size := join(whole)
+		matches = append(matches, peer{match: side + " " + in + " ", size: size})
 	}
 	return matches
 }
 
-// join writes ranges as a set, in which nft wants none twice.
-func join(list []netip.Prefix) string {
+// join writes ranges as a set, in which nft wants none twice, and counts its elements.
+func join(list []netip.Prefix) (text string, size int) {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i] = list[i].Masked()
+	}
+	slices.SortFunc(list, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
 	var texts []string
-	for i, p := range list {
-		covered := slices.ContainsFunc(list, func(q netip.Prefix) bool { return q.Bits() < p.Bits() && q.Contains(p.Addr()) })
-		if !covered && !slices.Contains(list[:i], p) {
-			texts = append(texts, p.Masked().String())
+	var last netip.Prefix
+	for _, p := range list {
+		if !last.IsValid() || !last.Contains(p.Addr()) { // what covers others comes before them
+			last = p
+			texts = append(texts, p.String())
 		}
 	}
-	slices.Sort(texts)
-	return "{ " + strings.Join(texts, ", ") + " }"
+	return "{ " + strings.Join(texts, ", ") + " }", len(texts)
 }

@@ -31,6 +31,7 @@ type Rules struct {
 	ports map[string]map[string][3]string
 	// asked is how many profiles ask for a set of named ports.
 	asked map[string]int
+	profiles
 }
 
 // NewRules finds nft. It changes nothing yet.
@@ -52,6 +53,7 @@ func NewRules() (*Rules, error) {
 	r := &Rules{
 		policy: policy, guard: guard, attached: map[types.UID]network.Attachment{},
 		lines: map[string][]string{}, ports: map[string]map[string][3]string{}, asked: map[string]int{},
+		profiles: newProfiles(),
 	}
 	for name, s := range map[string]set{
 		egressMap: {"ipv4_addr : verdict", true}, ingressMap: {"ipv4_addr : verdict", true},
@@ -118,6 +120,7 @@ func (r *Rules) Take(c *nodepolicy.Change) {
 	for uid := range c.Pods {
 		r.pod(uid)
 	}
+	r.makeRoom()
 }
 
 func (r *Rules) dropGroup(id string, members map[types.UID]*nodepolicy.Member) {
@@ -158,13 +161,19 @@ func (r *Rules) addPorts(elements map[element]string, group string, ip netip.Add
 // setProfile writes the chain of a profile; nil: it goes.
 func (r *Rules) setProfile(id string, p *nodepolicy.Profile) {
 	var ports map[string][3]string
+	r.forget(id)
 	if p == nil {
 		delete(r.lines, id)
 		r.policy.chains.remove(id)
 	} else {
-		var lines []string
-		lines, ports = rulesOf(p)
+		lines := drop
+		if out, err := r.admit(id, p); err != nil {
+			r.shut[id] = err
+		} else {
+			lines, ports = out.rules, out.ports
+		}
 		r.chain(r.policy, id, lines)
+		r.changed[id] = true
 	}
 	old := r.ports[id]
 	if r.ports[id] = ports; ports == nil {
@@ -250,7 +259,7 @@ func (r *Rules) Write(ctx context.Context) (unbound, err error) {
 	if err := r.guard.write(ctx, r.rules); err != nil {
 		unbound = fmt.Errorf("bind pods to their addresses: %w", err)
 	}
-	if err := r.policy.write(ctx, r.rules); err != nil {
+	if err := r.writePolicies(ctx); err != nil {
 		return unbound, fmt.Errorf("write the rules of NetworkPolicies: %w", err)
 	}
 	return unbound, nil
