@@ -316,7 +316,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		routes = map[string]http.Handler{}
 	}
 	routes[RotatePath] = http.HandlerFunc(e.serveRotation)
-	routes[nodepolicy.Prefix] = servePolicies(&e.policies)
+	routes[nodepolicy.Prefix] = servePolicies(&e.policies, authz.IsNode)
 	e.server, err = api.New(api.Config{
 		Store:      e.store,
 		Listener:   e.cfg.Listener,

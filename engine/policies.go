@@ -15,12 +15,16 @@ import (
 const policyPulse = 20 * time.Second
 
 // servePolicies tells a node what NetworkPolicies mean for its pods, until the request
-// ends. Who may ask is up to the authorizer: engine/api/authz.
-func servePolicies(index *policy.Index) http.HandlerFunc {
+// ends. Who asks has to be the node itself, whatever rights others have: the rules and
+// addresses of all pods are in there. self reports that, or else refuses.
+func servePolicies(index *policy.Index, self func(w http.ResponseWriter, r *http.Request, node string) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, nodepolicy.Prefix), nodepolicy.Suffix)
 		if !ok || name == "" || strings.Contains(name, "/") {
 			http.NotFound(w, r)
+			return
+		}
+		if !self(w, r, name) {
 			return
 		}
 		if r.Method != http.MethodGet {

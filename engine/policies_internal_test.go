@@ -20,7 +20,13 @@ import (
 // A node is told everything, and then what changes, each time as of the store's revision.
 func TestPoliciesOfANode(t *testing.T) {
 	var index policy.Index
-	server := httptest.NewServer(servePolicies(&index))
+	server := httptest.NewServer(servePolicies(&index, func(w http.ResponseWriter, r *http.Request, node string) bool {
+		if r.Header.Get("Node") == node {
+			return true
+		}
+		http.Error(w, "another", http.StatusForbidden)
+		return false
+	}))
 	t.Cleanup(server.Close) // after the streams are closed
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u1"}, Spec: corev1.PodSpec{NodeName: "n1"}}
 	index.Observe([]object.Event{{Type: object.Added, Key: object.KeyOf(schema.GroupKind{Kind: "Pod"}, pod), Object: pod, Revision: 3}})
@@ -31,6 +37,7 @@ func TestPoliciesOfANode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.Header.Set("Node", "n1")
 		answer, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -45,6 +52,9 @@ func TestPoliciesOfANode(t *testing.T) {
 	}
 	if got, _ := get(http.MethodPost, nodepolicy.Path("n1")); got != http.StatusMethodNotAllowed {
 		t.Errorf("POST is answered %d", got)
+	}
+	if got, _ := get(http.MethodGet, nodepolicy.Path("n2")); got != http.StatusForbidden {
+		t.Errorf("another is answered %d", got)
 	}
 	_, body := get(http.MethodGet, nodepolicy.Path("n1"))
 	stream := json.NewDecoder(body)

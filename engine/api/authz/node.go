@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
@@ -31,6 +33,21 @@ func NodeName(u user.Info) (name string, ok bool) {
 		return "", false
 	}
 	return strings.CutPrefix(u.GetName(), "system:node:")
+}
+
+// IsNode reports whether who asks is a node itself, whatever rights others have, and
+// refuses otherwise.
+func IsNode(w http.ResponseWriter, r *http.Request, node string) bool {
+	u, _ := genericapirequest.UserFrom(r.Context())
+	if u == nil {
+		http.Error(w, "missing user", http.StatusForbidden)
+		return false
+	}
+	if name, ok := NodeName(u); !ok || name != node {
+		http.Error(w, fmt.Sprintf("User %q cannot ask for %s: only node %q can", u.GetName(), r.URL.Path, node), http.StatusForbidden)
+		return false
+	}
+	return true
 }
 
 // Node grants a node what its agent and proxy need: itself, the pods bound to

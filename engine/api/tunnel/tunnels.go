@@ -14,7 +14,6 @@ import (
 	"golang.org/x/net/http2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 
 	"headway.dev/engine/api/authz"
 	"headway.dev/manifests/model/object"
@@ -77,13 +76,7 @@ func (t *Tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	user, _ := genericapirequest.UserFrom(r.Context())
-	if user == nil {
-		http.Error(w, "missing user", http.StatusForbidden)
-		return
-	}
-	if name, isNode := authz.NodeName(user); !isNode || name != node {
-		http.Error(w, fmt.Sprintf("User %q cannot open the tunnel of node %q: only that node can", user.GetName(), node), http.StatusForbidden)
+	if !authz.IsNode(w, r, node) {
 		return
 	}
 	if t.node(node) == nil {
