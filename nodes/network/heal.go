@@ -99,7 +99,9 @@ func (n *Network) heal(ctx context.Context) error {
 		}
 		errs = append(errs, connect(n.bridge, n.vethName(l.Pod), l.NetNS, l.IP, gateway))
 	}
-	return errors.Join(append(errs, n.healRules(ctx))...)
+	// Others write them too (sysctl --system): without them packets between pods of the
+	// node pass no forward hook, and so no policy.
+	return errors.Join(append(errs, setSysctls(ctx, n.cfg.Bridge), n.healRules(ctx))...)
 }
 
 func (n *Network) healRules(ctx context.Context) error {
