@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"headway.dev/manifests/guard"
@@ -31,8 +29,6 @@ const (
 	// reopenMin and reopenMax are around the wait before rules that the kernel refused
 	// are written again.
 	reopenMin, reopenMax = 30 * time.Second, 10 * time.Minute
-	// patience is how long the start of a pod waits for its policies before it is told.
-	patience = 10 * time.Second
 )
 
 // Config of an Agent. All is required.
@@ -60,8 +56,10 @@ type Agent struct {
 	synced  bool             // the server has told everything once
 	// unserved is set if the server is one of the time before policies.
 	unserved bool
+	// refusal is that of the server, if it does not want to tell.
+	refusal error
 	// failed is why the rules are not those of the state, and unbound why pods are not
-	// bound to their addresses.
+	// bound to their addresses: then a pod may send by that of the node, which passes.
 	failed, unbound error
 	// shut are the profiles that let nothing pass, as they were told of; those that the
 	// kernel refused are tried again at reopen, and then after wait.
@@ -103,8 +101,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		if time.Since(began) > silence {
 			wait = retryMin
 		}
-		a.serves(!apierrors.IsForbidden(err) && !apierrors.IsNotFound(err))
-		a.cfg.Log.Info("the server does not tell of policies; those that it told stay in force", "error", err, "again", wait)
+		a.refused(err)
+		if apierrors.IsForbidden(err) {
+			a.cfg.Log.Warn("the server refuses to tell this node of its policies: those that it told stay in force, and no other pods start", "error", err, "again", wait)
+		} else {
+			a.cfg.Log.Info("the server does not tell of policies; those that it told stay in force", "error", err, "again", wait)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -114,14 +116,22 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// serves notes whether the server has policies: one of a version ago may not.
-func (a *Agent) serves(yes bool) {
+// refused notes whether the server is one of the time before policies, which does not
+// know what it is asked for. One that has told of policies before is none, whatever it
+// or somebody between says.
+func (a *Agent) refused(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !yes && !a.unserved {
-		a.cfg.Log.Warn("the server has no NetworkPolicies for this node: pods start without")
+	unserved := apierrors.IsNotFound(err) && !a.synced
+	if unserved && !a.unserved {
+		a.cfg.Warn("warning: the server has no NetworkPolicies for this node: pods start without")
+		a.cfg.Log.Warn("the server has no NetworkPolicies for this node: pods start without", "error", err)
 	}
-	a.unserved = !yes
+	a.unserved = unserved
+	a.refusal = nil
+	if apierrors.IsForbidden(err) {
+		a.refusal = err
+	}
 	a.wake()
 }
 
@@ -160,7 +170,7 @@ func (a *Agent) follow(ctx context.Context) error {
 func (a *Agent) take(ctx context.Context, c *nodepolicy.Change) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.synced, a.unserved = true, false
+	a.synced, a.unserved, a.refusal = true, false, nil
 	if a.rules == nil {
 		a.state.Apply(c)
 	} else {
@@ -231,7 +241,7 @@ func (a *Agent) wake() {
 func (a *Agent) retry(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.rules != nil && a.failed != nil {
+	if a.rules != nil && (a.failed != nil || a.unbound != nil) {
 		a.write(ctx)
 		a.wake()
 	}
@@ -269,84 +279,9 @@ func (a *Agent) look(ctx context.Context) {
 	case ctx.Err() != nil:
 	case err != nil:
 		a.cfg.Log.Warn("cannot look whether the rules of NetworkPolicies are there", "error", err)
-	case missing || a.failed != nil:
+	case missing || a.failed != nil || a.unbound != nil:
 		a.cfg.Log.Info("writing the rules of NetworkPolicies again")
 		a.write(ctx)
 		a.wake()
 	}
-}
-
-// InForce waits until the rules for a pod with an address are in the kernel, as of the
-// pod's binding to the node at least, and fails if that takes long. It is for before the
-// first container of a pod starts.
-func (a *Agent) InForce(ctx context.Context, uid types.UID, ips []string) error {
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	for {
-		done, moved, err := a.enforce(ctx, uid, ips)
-		if done {
-			return err
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timeout.C:
-			if err == nil {
-				err = errors.New("the server has not told this node of the NetworkPolicies for the pod yet")
-			}
-			return err
-		}
-	}
-}
-
-// enforce reports whether the rules for a pod are in force, or cannot be; else moved is
-// closed when it is worth another look.
-func (a *Agent) enforce(ctx context.Context, uid types.UID, ips []string) (done bool, moved <-chan struct{}, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.unserved {
-		return true, nil, nil
-	}
-	if !a.synced {
-		return false, a.moved, nil
-	}
-	if a.rules == nil {
-		p := a.state.Pods[uid]
-		if isolates(p) {
-			return true, nil, fmt.Errorf("NetworkPolicies isolate the pod, and this node cannot keep to them: %w", a.missing)
-		}
-		return p != nil, a.moved, nil
-	}
-	if a.rules.state.Pods[uid] == nil {
-		return false, a.moved, nil
-	}
-	// Most often the network gave the address a moment ago.
-	if !a.rules.knows(uid, ips) {
-		a.rules.Attach(a.cfg.Attached())
-		if !a.rules.knows(uid, ips) {
-			return true, nil, fmt.Errorf("the network of this node does not know the pod's address %v", ips)
-		}
-		a.failed = errPending
-	}
-	if a.failed != nil {
-		a.write(ctx)
-	}
-	// A kernel that takes no rules does not keep pods from starting that need none.
-	if a.failed != nil && isolates(a.rules.state.Pods[uid]) {
-		return false, a.moved, a.failed
-	}
-	// Nothing passes, so that no policy is broken: but a pod that runs would not tell why.
-	return true, nil, a.rules.hindered(a.rules.state.Pods[uid])
-}
-
-var errPending = errors.New("the rules are not written yet")
-
-// knows reports whether a pod is attached with one of the addresses.
-func (r *Rules) knows(uid types.UID, ips []string) bool {
-	a, ok := r.attached[uid]
-	return ok && slices.ContainsFunc(ips, func(text string) bool {
-		ip, err := netip.ParseAddr(text)
-		return err == nil && ip == a.IP
-	})
 }

@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,15 +82,94 @@ func (n *node) startAgent(s *told, warn ...func(format string, args ...any)) (a 
 	}
 }
 
-// A server of the time before policies keeps no pod from starting.
+// A server of the time before policies keeps no pod from starting; one that refuses to
+// tell does, and so does one that no longer knows what it has told of.
 func TestServerWithoutPolicies(t *testing.T) {
-	n := startNode(t, "a")
+	n := startNode(t, "a", "b")
+	answer := make(chan int)
 	s := newTold(t)
-	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "forbidden", http.StatusForbidden) })
+	tells := s.Config.Handler
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case code := <-answer:
+			if code != http.StatusOK {
+				http.Error(w, "as said", code)
+				return
+			}
+			tells.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})
+	warned := make(chan string, 10)
+	a, stop := n.startAgent(s, func(format string, args ...any) { warned <- fmt.Sprintf(format, args...) })
+	defer stop()
+	answer <- http.StatusForbidden
+	answer <- http.StatusForbidden // the first is taken
+	err := inside(t, n.name, func() error { return a.InForce(t.Context(), "a", []string{n.ips["a"]}) })
+	if err == nil || !strings.Contains(err.Error(), "as said") {
+		t.Errorf("the server refuses to tell: %v", err)
+	}
+	answer <- http.StatusNotFound
+	if got := <-warned; !strings.Contains(got, "pods start without") {
+		t.Errorf("the warning is %q", got)
+	}
+	if !n.inForce(a, "a", 10*time.Second) {
+		t.Error("a pod does not start for want of policies that the server does not have")
+	}
+	answer <- http.StatusForbidden
+	answer <- http.StatusOK
+	s.say <- nodepolicy.Change{Reset: true, State: nodepolicy.State{Pods: map[types.UID]*nodepolicy.Pod{"a": {}}}}
+	if !n.inForce(a, "a", 10*time.Second) {
+		t.Error("a pod that nothing isolates does not start")
+	}
+	s.say <- nodepolicy.Change{Revision: hangUp}
+	answer <- http.StatusNotFound
+	answer <- http.StatusNotFound // the first is taken
+	if !n.inForce(a, "a", patience) || n.inForce(a, "b", patience) {
+		t.Error("want the pod that the server told of, and not the one that it did not")
+	}
+	if len(warned) != 0 {
+		t.Errorf("warned of %q", <-warned)
+	}
+}
+
+// Where pods cannot be bound to their addresses, those that are isolated do not start.
+func TestUnbound(t *testing.T) {
+	n := startNode(t, "a", "b", "c")
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A kernel that takes no rules of bridges, as far as this can be had: the program
+	// refuses.
+	dir := t.TempDir()
+	script := "#!/bin/sh\nin=$(mktemp -p " + dir + ")\ncase \"$*\" in *-f*) cat > $in;; esac\n" +
+		"if [ -e " + dir + "/broken ] && grep -q 'table bridge' $in; then rm $in; echo 'Error: Operation not supported' >&2; exit 1; fi\n" +
+		"" + nft + " \"$@\" < $in; code=$?; rm $in; exit $code\n"
+	if err := os.WriteFile(filepath.Join(dir, "nft"), []byte(script), 0o755); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	s := newTold(t)
 	a, stop := n.startAgent(s)
 	defer stop()
-	if !n.inForce(a, "a", 20*time.Second) {
-		t.Error("a pod does not start for want of policies that the server does not have")
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.say <- nodepolicy.Change{Reset: true, State: n.isolating(true)}
+	if !n.inForce(a, "a", 10*time.Second) {
+		t.Error("a pod that nothing isolates does not start")
+	}
+	err = inside(t, n.name, func() error { return a.InForce(t.Context(), "b", []string{n.ips["b"]}) })
+	if err == nil || !strings.Contains(err.Error(), "bind pods to their addresses") {
+		t.Errorf("an isolated pod that may send by any address: %v", err)
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	if !n.inForce(a, "b", 10*time.Second) {
+		t.Error("the pod does not start once it is bound")
 	}
 }
 

@@ -253,8 +253,8 @@ func (r *Rules) pod(uid types.UID) {
 }
 
 // Write makes the kernel's rules what they should be. Pods are bound to their addresses
-// before policies depend on those; unbound is why they are not, which keeps nobody from
-// policies.
+// before policies depend on those; unbound is why they are not, which does not keep the
+// policies from being written.
 func (r *Rules) Write(ctx context.Context) (unbound, err error) {
 	if err := r.guard.write(ctx, r.rules); err != nil {
 		unbound = fmt.Errorf("bind pods to their addresses: %w", err)
