@@ -13,9 +13,11 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/object"
 )
 
 var (
@@ -84,7 +86,7 @@ func (t *Tunnels) race(ctx context.Context, node, address string, changed <-chan
 }
 
 // DialPod connects to the address of a pod, through the node whose range of addresses it
-// is in, or whose address it is.
+// is in, or which runs the pods in its network that have it.
 func (t *Tunnels) DialPod(ctx context.Context, _, address string) (net.Conn, error) {
 	if at, err := netip.ParseAddrPort(address); err == nil {
 		if node := t.nodeOf(at.Addr().Unmap()); node != "" {
@@ -96,10 +98,11 @@ func (t *Tunnels) DialPod(ctx context.Context, _, address string) (net.Conn, err
 	return t.direct.DialContext(ctx, "tcp", address)
 }
 
-// nodeOf returns the node that has an address. The ranges count first: the server hands
-// them out, and nodes name their addresses themselves. Of several the oldest has it.
+// nodeOf returns the node that has an address: by the ranges, which the server hands out,
+// of several the oldest; or else hostOf.
 func (t *Tunnels) nodeOf(addr netip.Addr) string {
-	var ranged, named *corev1.Node
+	var ranged *corev1.Node
+	claimed := map[string]bool{}
 	objs, _ := t.reader.List(schema.GroupKind{Kind: "Node"}, "")
 	for _, obj := range objs {
 		node, ok := obj.(*corev1.Node)
@@ -112,19 +115,83 @@ func (t *Tunnels) nodeOf(addr netip.Addr) string {
 			}
 		}
 		for _, a := range node.Status.Addresses {
-			if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && ip == addr {
-				named = older(named, node)
+			if a.Type == corev1.NodeInternalIP && is(a.Address, addr) {
+				claimed[node.Name] = true
 			}
 		}
 	}
-	switch {
-	case ranged != nil:
+	if ranged != nil {
 		return ranged.Name
-	case named != nil:
-		return named.Name
-	default:
+	}
+	return t.hostOf(addr, claimed)
+}
+
+// hostOf returns the node whose pods with hostNetwork have an address. Nodes say
+// themselves which address they have, and so which their pods have. So that none draws
+// connections to itself that are for others, it is nobody's if another node, a pod of
+// another, or an endpoint that is no pod of the node has it too.
+func (t *Tunnels) hostOf(addr netip.Addr, claimed map[string]bool) string {
+	hosts := map[string]bool{}
+	pods, _ := t.reader.List(schema.GroupKind{Kind: "Pod"}, "")
+	for _, obj := range pods {
+		pod, ok := obj.(*corev1.Pod)
+		if ok && pod.Spec.NodeName != "" && has(pod, addr) {
+			if !pod.Spec.HostNetwork {
+				return ""
+			}
+			hosts[pod.Spec.NodeName] = true
+		}
+	}
+	if len(hosts) != 1 {
 		return ""
 	}
+	var host string
+	for host = range hosts {
+		delete(claimed, host)
+	}
+	if len(claimed) > 0 {
+		return ""
+	}
+	slices, _ := t.reader.List(schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}, "")
+	for _, obj := range slices {
+		slice, ok := obj.(*discoveryv1.EndpointSlice)
+		if !ok {
+			continue
+		}
+		for _, e := range slice.Endpoints {
+			if len(e.Addresses) > 0 && is(e.Addresses[0], addr) && !t.runs(host, e.TargetRef) {
+				return ""
+			}
+		}
+	}
+	return host
+}
+
+// runs reports whether a pod is bound to a node.
+func (t *Tunnels) runs(node string, ref *corev1.ObjectReference) bool {
+	if ref == nil || ref.Kind != "Pod" {
+		return false
+	}
+	pod, ok := t.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: ref.Namespace, Name: ref.Name}).(*corev1.Pod)
+	return ok && pod.Spec.NodeName == node
+}
+
+// has reports whether a pod that has not ended has an address.
+func has(pod *corev1.Pod, addr netip.Addr) bool {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return false
+	}
+	for _, ip := range pod.Status.PodIPs {
+		if is(ip.IP, addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func is(text string, addr netip.Addr) bool {
+	ip, err := netip.ParseAddr(text)
+	return err == nil && ip.Unmap() == addr
 }
 
 func older(a, b *corev1.Node) *corev1.Node {
