@@ -175,6 +175,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Routes == nil {
 		cfg.Routes = map[string]http.Handler{}
 	}
+	if _, taken := cfg.Routes[nodeconfig.TunnelPrefix]; taken {
+		return nil, fmt.Errorf("%s is served by something else than tunnels", nodeconfig.TunnelPrefix)
+	}
 	cfg.Routes[nodeconfig.TunnelPrefix] = cfg.Tunnels
 	if cfg.Serving == nil {
 		pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)

@@ -8,7 +8,7 @@ import "net/url"
 const TunnelProtocol = "headway-tunnel-v1"
 
 // TunnelPrefix is what the paths of all tunnels begin with.
-const TunnelPrefix = "/headway/v1/nodes/"
+const TunnelPrefix = "/headway/v1/tunnels/"
 
 // TunnelPath is where the agent of a node opens its tunnel.
-func TunnelPath(node string) string { return TunnelPrefix + url.PathEscape(node) + "/tunnel" }
+func TunnelPath(node string) string { return TunnelPrefix + url.PathEscape(node) }

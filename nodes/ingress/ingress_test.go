@@ -232,14 +232,9 @@ func TestWaitsForCertificates(t *testing.T) {
 	var late atomic.Bool
 	late.Store(true)
 	n := start(t, func(c *fake.Clientset) {
-		refuse := func(clienttesting.Action) (bool, apiruntime.Object, error) {
-			return late.Load(), nil, apierrors.NewServiceUnavailable("not yet")
-		}
-		c.PrependReactor("list", "secrets", refuse)
-		c.PrependWatchReactor("secrets", func(a clienttesting.Action) (bool, watch.Interface, error) {
-			handled, _, err := refuse(a)
-			return handled, nil, err
-		})
+		refusal := apierrors.NewServiceUnavailable("not yet")
+		c.PrependReactor("list", "secrets", func(clienttesting.Action) (bool, apiruntime.Object, error) { return late.Load(), nil, refusal })
+		c.PrependWatchReactor("secrets", func(clienttesting.Action) (bool, watch.Interface, error) { return late.Load(), nil, refusal })
 	}, objects...)
 	n.becomes("http://"+n.http, "a.com", "200 127.0.0.2")
 	if got, err := n.get("https://"+n.https, "a.com"); err == nil {

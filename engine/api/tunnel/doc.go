@@ -2,7 +2,7 @@
 // reaches nodes and their pods through them: where the server cannot dial a node, and
 // where it has no route to the pods.
 //
-//	agent ── GET /headway/v1/nodes/NAME/tunnel, Upgrade ──▶ [Tunnels.ServeHTTP]
+//	agent ── GET /headway/v1/tunnels/NAME, Upgrade ──▶ [Tunnels.ServeHTTP]
 //	agent ◀── HTTP/2: CONNECT 10.42.1.7:8443 ───────────── [Tunnels.DialNode], [Tunnels.DialPod]
 //
 // On the upgraded connection the roles turn: the agent is the server of HTTP/2. Each

@@ -71,7 +71,7 @@ func New(reader object.Reader, log *slog.Logger) (*Tunnels, error) {
 // ServeHTTP takes over the connection of an agent, and returns when it has ended. Who asks
 // has to be the node itself, whatever rights others have.
 func (t *Tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	node, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, nodeconfig.TunnelPrefix), "/tunnel")
+	node, ok := strings.CutPrefix(r.URL.Path, nodeconfig.TunnelPrefix)
 	if !ok || r.URL.Path != nodeconfig.TunnelPath(node) {
 		http.NotFound(w, r)
 		return

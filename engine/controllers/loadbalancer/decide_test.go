@@ -49,19 +49,27 @@ func TestDecideKeeps(t *testing.T) {
 		services []*corev1.Service
 		want     map[string]string // the address, or a part of the problem
 	}{
-		"the older wins if nobody has it": {services: []*corev1.Service{service("young", 1, "", nil, 81), service("old", 9, "", nil, 81)},
-			want: map[string]string{"old": ip, "young": "port 81/TCP of the nodes belongs to the Service d/old"}},
-		"an older one adds a port": {services: []*corev1.Service{service("young", 1, ip, []int32{81}, 81), service("old", 9, ip, []int32{90}, 90, 81)},
-			want: map[string]string{"young": ip, "old": "port 81/TCP of the nodes belongs to the Service d/young: choose another port, or give a pool"}},
-		"a port that is given up is free": {services: []*corev1.Service{service("young", 1, ip, []int32{81}, 82), service("old", 9, "", nil, 81)},
-			want: map[string]string{"young": ip, "old": ip}},
+		"the older wins if nobody has it": {
+			services: []*corev1.Service{service("young", 1, "", nil, 81), service("old", 9, "", nil, 81)},
+			want:     map[string]string{"old": ip, "young": "port 81/TCP of the nodes belongs to the Service d/old"},
+		},
+		"an older one adds a port": {
+			services: []*corev1.Service{service("young", 1, ip, []int32{81}, 81), service("old", 9, ip, []int32{90}, 90, 81)},
+			want:     map[string]string{"young": ip, "old": "port 81/TCP of the nodes belongs to the Service d/young: choose another port, or give a pool"},
+		},
+		"a port that is given up is free": {
+			services: []*corev1.Service{service("young", 1, ip, []int32{81}, 82), service("old", 9, "", nil, 81)},
+			want:     map[string]string{"young": ip, "old": ip},
+		},
 		"SSH is nobody's":                        {services: []*corev1.Service{service("had", 9, ip, []int32{22}, 22)}, want: map[string]string{"had": "that of SSH"}},
 		"Ingresses were there":                   {services: []*corev1.Service{service("web", 9, "", nil, 80)}, want: map[string]string{"web": "port 80/TCP of the nodes is that of the Ingresses"}},
 		"the Service was there before Ingresses": {services: []*corev1.Service{service("web", 9, ip, []int32{80}, 80)}, want: map[string]string{"web": ip}},
 		"another's node port":                    {services: []*corev1.Service{service("api", 9, "", nil, 30080)}, want: map[string]string{"api": "the node port of the Service d/web"}},
 		"its own node port":                      {services: []*corev1.Service{service("web", 9, "", nil, 30080)}, want: map[string]string{"web": ip}},
-		"a node claims what a Service has": {pool: "192.0.2.10-192.0.2.11", services: []*corev1.Service{service("web", 9, ip, nil, 80), service("new", 1, "", nil, 80)},
-			want: map[string]string{"web": ip, "new": "192.0.2.11"}},
+		"a node claims what a Service has": {
+			pool: "192.0.2.10-192.0.2.11", services: []*corev1.Service{service("web", 9, ip, nil, 80), service("new", 1, "", nil, 80)},
+			want: map[string]string{"web": ip, "new": "192.0.2.11"},
+		},
 		"a node's address is not given": {pool: ip, services: []*corev1.Service{service("new", 1, "", nil, 80)}, want: map[string]string{"new": "all addresses of the pool are taken"}},
 	} {
 		pool, err := loadbalancer.ParsePool(c.pool)
