@@ -133,7 +133,7 @@ func TestBalancers(t *testing.T) {
 
 	who := "http://" + address("who") + "/cgi-bin/who"
 	m.Eventually(30*time.Second, "with the policy Local the client keeps its address", func() error {
-		return reaches(client.HTTP, who, e2e.ClientAddress)
+		return reaches(client.HTTP, who, "[::ffff:"+e2e.ClientAddress+"]")
 	})
 
 	// The server dies: the address serves on, and stays the Service's.
