@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +21,7 @@ import (
 // slow are rules that take their time.
 type slow struct {
 	takes time.Duration
+	mu    sync.Mutex // of all below
 	fail  error
 	at    []time.Time
 	tries int // after a refusal
@@ -28,13 +31,31 @@ type slow struct {
 func (s *slow) Name(context.Context) (string, error) { return "slow", nil }
 
 func (s *slow) Apply(context.Context, service.Changes) error {
-	s.at = append(s.at, time.Now())
+	s.do(func() { s.at = append(s.at, time.Now()) })
 	<-time.After(s.takes)
-	return s.fail
+	var fail error
+	s.do(func() { fail = s.fail })
+	return fail
 }
 func (s *slow) Verify(context.Context) (bool, error) { return false, nil }
-func (s *slow) Refused() bool                        { return s.bad }
-func (s *slow) Again()                               { s.tries++ }
+
+func (s *slow) Refused() (bad bool) {
+	s.do(func() { bad = s.bad })
+	return bad
+}
+func (s *slow) Again() { s.do(func() { s.tries++ }) }
+
+func (s *slow) do(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// written are the times of all writes.
+func (s *slow) written() (at []time.Time) {
+	s.do(func() { at = slices.Clone(s.at) })
+	return at
+}
 
 // paced runs a proxy with these rules.
 func paced(t *testing.T, rules *slow, during func(*State)) {
@@ -74,22 +95,23 @@ func TestPace(t *testing.T) {
 			paced(t, rules, func(s *State) {
 				synctest.Wait()
 				begun := time.Now()
-				rules.at = nil
+				rules.do(func() { rules.at = nil })
 				for i := range 1000 {
 					touch(s, i)
 					<-time.After(tc.takes / 10)
 				}
 				<-time.After(time.Minute)
-				if len(rules.at) == 0 || rules.at[0] != begun {
-					t.Fatalf("the first change was not written at once: %v", rules.at)
+				times := rules.written()
+				if len(times) == 0 || times[0] != begun {
+					t.Fatalf("the first change was not written at once: %v", times)
 				}
-				for i, at := range rules.at[1:] {
-					if pause := at.Sub(rules.at[i]); pause < tc.period {
+				for i, at := range times[1:] {
+					if pause := at.Sub(times[i]); pause < tc.period {
 						t.Errorf("written %v after the last time, want %v", pause, tc.period)
 					}
 				}
-				if most := int(100*tc.takes/tc.period) + 3; len(rules.at) > most {
-					t.Errorf("written %d times, want at most %d", len(rules.at), most)
+				if most := int(100*tc.takes/tc.period) + 3; len(times) > most {
+					t.Errorf("written %d times, want at most %d", len(times), most)
 				}
 			})
 		})
@@ -102,14 +124,16 @@ func TestTriesAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			paced(t, rules, func(*State) {
 				<-time.After(time.Hour)
-				if n := len(rules.at); n < 10 || n > 150 || rules.tries < n-1 {
-					t.Errorf("%s: written %d times in an hour, %d of them with what was refused", what, n, rules.tries)
+				tries := 0
+				rules.do(func() { tries = rules.tries })
+				if n := len(rules.written()); n < 10 || n > 150 || tries < n-1 {
+					t.Errorf("%s: written %d times in an hour, %d of them with what was refused", what, n, tries)
 				}
-				rules.fail, rules.bad = nil, false
+				rules.do(func() { rules.fail, rules.bad = nil, false })
 				<-time.After(10 * time.Minute)
-				n := len(rules.at)
+				n := len(rules.written())
 				<-time.After(time.Hour)
-				if len(rules.at) != n {
+				if len(rules.written()) != n {
 					t.Errorf("%s: written again after it had worked", what)
 				}
 			})
