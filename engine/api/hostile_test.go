@@ -155,7 +155,7 @@ func hostileRequests() map[string]hostileRequest {
 		"invalid utf-8":     post(jsonBody, object("\xff\"}}"), http.StatusBadRequest, ""),
 		"many annotations":  post(jsonBody, object(`,"annotations":{`+many(20_000, `"a%d":"0123456789",`)+`}}}`), http.StatusUnprocessableEntity, "metadata.annotations: Too long"),
 		"wrong labels":      post(jsonBody, object(`,"labels":{`+many(20_000, `"-%d":"x",`)+`}}}`), http.StatusUnprocessableEntity, "(19499 further errors are not listed)"),
-		"large after all":   post(jsonBody, object(`},"data":{`+many(1<<15, `"k%d":"`+strings.Repeat("x", 64)+`",`)+`}}`), http.StatusUnprocessableEntity, "Too long"),
+		"large after all":   post(jsonBody, object(`},"data":{`+many(1<<12, `"k%d":"`+strings.Repeat("x", 1<<9)+`",`)+`}}`), http.StatusUnprocessableEntity, "Too long"),
 		"many operations":   patch(jsonPatch, "["+many(10_001, `{"op":"test","path":"/data/a%d","value":1},`)+"]", http.StatusRequestEntityTooLarge, "The allowed maximum operations in a JSON patch is 10000, got 10001"),
 		"applied nonsense":  {http.MethodPatch, maps + "/victim?fieldManager=m", "application/apply-patch+yaml", nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"victim"},"date":{}}`, http.StatusBadRequest, ".date: field not declared in schema"},
 		"copies of copies":  patch(jsonPatch, doubling+"]", http.StatusUnprocessableEntity, "rejected our request"),
