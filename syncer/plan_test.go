@@ -210,6 +210,7 @@ func TestFieldsWithoutEffect(t *testing.T) {
 	service := func(spec string) string {
 		return "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: [{port: 80}]\n  " + spec + "\n"
 	}
+	const foreign = "type: LoadBalancer\n  loadBalancerClass: example.com/other"
 	events := &recorder{}
 	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) { c.Events = events })
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
@@ -219,12 +220,12 @@ func TestFieldsWithoutEffect(t *testing.T) {
 	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.hostUsers" || p.Errors[0].Line != 6 || !strings.Contains(p.Errors[0].Message, "not supported yet") {
 		t.Errorf("errors = %+v, want one of spec.hostUsers in line 6", p.Errors)
 	}
-	w.branch("hint", map[string]string{"s.yaml": service("loadBalancerIP: 192.0.2.1")})
-	check(t, w.plan(wire.PlanRequest{Rev: "hint"}), wire.CheckWarning, "spec.loadBalancerIP", "Service/default/s: spec.loadBalancerIP: not supported yet and without effect")
-	w.write(map[string]string{"s.yaml": service("loadBalancerIP: 192.0.2.1")})
+	w.branch("hint", map[string]string{"s.yaml": service(foreign)})
+	check(t, w.plan(wire.PlanRequest{Rev: "hint"}), wire.CheckWarning, "spec.loadBalancerClass", "Service/default/s: spec.loadBalancerClass: not supported yet and without effect")
+	w.write(map[string]string{"s.yaml": service(foreign)})
 	w.applied(w.push("a hint"))
 	w.eventually("an event with the Service", func() bool {
-		return strings.Contains(events.all(), "FieldWithoutEffect spec.loadBalancerIP: not supported yet")
+		return strings.Contains(events.all(), "FieldWithoutEffect spec.loadBalancerClass: not supported yet")
 	})
 }
 
