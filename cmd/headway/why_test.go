@@ -192,7 +192,7 @@ func TestWhy(t *testing.T) {
 		{"token-of-bob", "pod", pending, http.StatusForbidden, []string{`pods \"` + pending + `\" is forbidden`}, nil},
 		{"token-of-bob", "pod", "none", http.StatusForbidden, []string{`pods \"none\" is forbidden`}, nil},
 		{"", "deploy", "none", http.StatusNotFound, []string{`deployments.apps "none" not found`}, nil},
-		{"", "configmap", "kube-root-ca.crt", http.StatusUnprocessableEntity, []string{"why tells about ", "deployments, ", "pods, ", "and a ConfigMap runs no pods"}, nil},
+		{"", "configmap", "kube-root-ca.crt", http.StatusUnprocessableEntity, []string{"why tells about ", "deployments, ", "pods, ", "and a ConfigMap is none of these"}, nil},
 		{"", "toaster", "x", http.StatusNotFound, []string{`the server doesn't have a resource type "toaster"`}, nil},
 	} {
 		_, code, body := s.why(tc.token, tc.kind, tc.name)
@@ -216,6 +216,39 @@ func TestWhy(t *testing.T) {
 			return r.Object == "Kustomization/"+wire.Root && strings.Contains(r.Message, "new.yaml")
 		}) && code == http.StatusNotFound && strings.Contains(missing, "not found. Git may declare it: Kustomization/"+wire.Root) && strings.Contains(missing, "new.yaml")
 	})
+}
+
+// A claim without a volume says what it waits for, and what uses it what that waits
+// for in turn; one that has a volume names it, and who uses it.
+func TestWhyOfAClaim(t *testing.T) {
+	claim := func(name, class string) string {
+		return "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: " + name + ", namespace: default}\nspec:\n  accessModes: [ReadWriteOnce]\n" + class + "  resources: {requests: {storage: 1Gi}}\n"
+	}
+	s := newStory(t, map[string]string{"data.yaml": claim("data", ""), "odd.yaml": claim("odd", "  storageClassName: tape\n")}, nil)
+	first := s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
+	s.eventually("both say what they lack", func() bool {
+		data, _, _ := s.why("", "pvc", "data")
+		odd, _, _ := s.why("", "pvc", "odd")
+		return reasonOf(data, "WaitForFirstConsumer") != nil && reasonOf(odd, "ProvisioningFailed") != nil
+	})
+	headwaytest.Shows(t, "headway why", s.must(cli.ExitOK, "why", "pvc/data"), "PersistentVolumeClaim/data in default: Waiting: it has no volume yet",
+		"waiting for first consumer to be created before binding", "fix    run a pod that uses it")
+	odd, _, _ := s.why("", "pvc", "odd")
+	r := reasonOf(odd, "ProvisioningFailed")
+	if odd.State != wire.WhyWaiting || r.Message != `storageclass.storage.k8s.io "tape" not found` || len(r.Set) != 1 || r.Set[0].Path != "spec.storageClassName" || r.Since != first || len(r.Fixes) != 1 {
+		t.Errorf("why = %+v", odd)
+	}
+
+	// A pod wants it, and has no node itself.
+	second := s.push(map[string]string{"web.yaml": strings.Replace(whyFile("web", "1"), "      containers:", "      volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]\n      containers:", 1)})
+	s.eventually("the pod's trouble is the claim's", func() bool {
+		data, _, _ := s.why("", "pvc", "data")
+		r := reasonOf(data, "Unschedulable")
+		return r != nil && r.Count == 1 && data.State == wire.WhyWaiting
+	})
+	if web, _, _ := s.why("", "deploy", "web"); web.Revision == "" || second == "" {
+		t.Errorf("the Deployment: %+v", web)
+	}
 }
 
 func unquoted(words []string) (list []string) {

@@ -65,18 +65,21 @@ func (f *Finder) Why(ctx context.Context, q wire.ObjectQuery) (wire.Why, error) 
 	if err != nil {
 		return wire.Why{}, err
 	}
-	if !f.runs(key.GroupKind) {
-		return wire.Why{}, fmt.Errorf("why tells about %s, and a %s runs no pods: see `headway blame %s/%s`", strings.Join(f.kinds(), ", "), key.Kind, strings.ToLower(key.Kind), key.Name)
+	if key.GroupKind != claimKind && !f.runs(key.GroupKind) {
+		return wire.Why{}, fmt.Errorf("why tells about %s, and a %s is none of these: see `headway blame %s/%s`", strings.Join(f.kinds(), ", "), key.Kind, strings.ToLower(key.Kind), key.Name)
 	}
 	a := &asked{Finder: f, ctx: ctx, placings: map[string]Placing{}}
 	a.look(key.Namespace)
 	out := wire.Why{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}
 	var reasons []found
-	if p, ok := obj.(*corev1.Pod); ok {
-		out.State, out.Message = stateOf(p)
-		out.Node = p.Spec.NodeName
-		reasons = ofPod(p, a.facts(p))
-	} else {
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		out.State, out.Message = stateOf(o)
+		out.Node = o.Spec.NodeName
+		reasons = ofPod(o, a.facts(o))
+	case *corev1.PersistentVolumeClaim:
+		reasons = a.claim(&out, o)
+	default:
 		reasons = a.workload(&out, obj)
 	}
 	if err := ctx.Err(); err != nil {
@@ -104,10 +107,12 @@ func (f *Finder) running() (list []*kind.Kind) {
 	return list
 }
 
+// kinds are the names of all that can be asked about.
 func (f *Finder) kinds() (names []string) {
 	for _, k := range f.running() {
 		names = append(names, k.Plural)
 	}
+	names = append(names, "persistentvolumeclaims")
 	slices.Sort(names)
 	return names
 }

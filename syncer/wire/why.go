@@ -8,8 +8,8 @@ type Why struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
-	// State is Running, Waiting, Completed, Failed, Suspended or Terminating, and
-	// Message says more in one sentence.
+	// State is Running, Waiting, Completed, Failed, Suspended or Terminating, for a
+	// claim that has a volume Bound, and Message says more in one sentence.
 	State   WhyState `json:"state"`
 	Message string   `json:"message"`
 	// Node is the node of a pod.
@@ -36,6 +36,7 @@ const (
 	WhyFailed      WhyState = "Failed"
 	WhySuspended   WhyState = "Suspended"
 	WhyTerminating WhyState = "Terminating"
+	WhyBound       WhyState = "Bound"
 )
 
 // WhyReason is one reason.

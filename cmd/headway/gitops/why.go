@@ -18,7 +18,8 @@ func NewWhy(opts *cli.Options) *cobra.Command {
 		Use:   "why KIND/NAME",
 		Short: "Show why a pod is where it is, or does not run yet, and the nearest fix",
 		Long: `Why tells why a pod is on its node, or why it does not run yet, and the same of
-whatever runs pods: Deployments, DaemonSets, Jobs, CronJobs and so on.
+whatever runs pods: Deployments, DaemonSets, Jobs, CronJobs and so on. Of a
+PersistentVolumeClaim it tells which volume it has, or why it has none.
 
 For each reason it names the pods that have it, what would help, and the commit since
 which it is so: the newest that changed the fields in question or, if those are not
@@ -27,7 +28,7 @@ nearest first, with all that is in the way and not only what the scheduler names
 
 You need the right to get the object. Pods, events, nodes, budgets and the
 Kustomization are in the answer if you may read them.`,
-		Example:           "  headway why pod/web-5d8c7b6f9-x2x7k\n  headway why deploy/web -n shop\n  headway why job/import -o json | jq '.reasons[].fixes'",
+		Example:           "  headway why pod/web-5d8c7b6f9-x2x7k\n  headway why deploy/web -n shop\n  headway why pvc/data-db-0\n  headway why job/import -o json | jq '.reasons[].fixes'",
 		Args:              cli.Takes(1, 1),
 		ValidArgsFunction: opts.CompleteObject,
 		RunE: func(cmd *cobra.Command, args []string) error {

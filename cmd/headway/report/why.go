@@ -34,7 +34,7 @@ func PrintWhy(out io.Writer, why wire.Why, now time.Time) error {
 
 func colourOf(colour Palette, state wire.WhyState) string {
 	switch state {
-	case wire.WhyRunning, wire.WhyCompleted:
+	case wire.WhyRunning, wire.WhyCompleted, wire.WhyBound:
 		return colour.Green(string(state))
 	case wire.WhyFailed:
 		return colour.Red(string(state))
