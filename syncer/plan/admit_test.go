@@ -111,7 +111,7 @@ spec:
 	}
 	res := plan.New(nil).Plan(t.Context(), in, s)
 	want(t, res, "Unchanged Namespace/web", "Update PersistentVolumeClaim/web spec.resources.requests.storage:2Gi>1Gi",
-		"Update Pod/web spec.hostname:<nil>>other")
+		"Update Pod/web spec.hostname:<nil>>other restart")
 	// What admission makes of all that Git asks for is no reason to make it anew.
 	stubborn := in
 	stubborn.Admit = func(next, live object.Object) (object.Object, bool) {

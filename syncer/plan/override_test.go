@@ -133,9 +133,9 @@ spec:
 		s, p, _ := setUp(t, namespace, before)
 		after := strings.Replace(before, "web:1", "web:2", 1)
 		res := p.Plan(t.Context(), input(items(t, namespace, after)), s)
-		want(t, res, "Unchanged Namespace/web", "Update Job/migrate spec.template.spec.containers[name=main].image:web:1>web:2")
+		want(t, res, "Unchanged Namespace/web", "Update Job/migrate spec.template.spec.containers[name=main].image:web:1>web:2 restart")
 		a := res.Actions[1]
-		if job, ok := a.Object.(*batchv1.Job); !a.Recreate || !ok || job.UID != "" || job.Spec.Selector != nil {
+		if job, ok := a.Object.(*batchv1.Job); !a.Recreate || !a.Restart || !ok || job.UID != "" || job.Spec.Selector != nil {
 			t.Errorf("the action is %+v, want it to create the Job again, with a UID of its own", a)
 		}
 	}

@@ -81,7 +81,11 @@ func TestResizeOfFinishedPods(t *testing.T) {
 			ended := "the pod has " + strings.ToLower(string(phase)) + " and does not run again"
 			in := input(items(t, namespace, strings.Replace(manifest, "cpu: 200m", "cpu: 300m", 1)))
 			res := p.Plan(t.Context(), in, s)
-			want(t, res, "Unchanged Namespace/web", "Update Pod/web spec.containers[name=app].resources.limits.cpu:200m>300m")
+			update := "Update Pod/web spec.containers[name=app].resources.limits.cpu:200m>300m"
+			if manifest == forced {
+				update += " restart"
+			}
+			want(t, res, "Unchanged Namespace/web", update)
 			switch a := res.Actions[1]; {
 			case manifest == forced && (!a.Recreate || a.Part != "" || a.Reason != ended || a.Object.(*corev1.Pod).Status.Phase == phase):
 				t.Errorf("with force: recreate %v, part %q, %q", a.Recreate, a.Part, a.Reason)

@@ -88,8 +88,15 @@ func rank(gk schema.GroupKind) kind.Order {
 	return kind.Anywhere
 }
 
-// restarts reports whether an update of a kind replaces running pods.
+// restarts reports whether an update of a kind replaces running pods: by a rollout,
+// or because what owns them is made anew.
 func restarts(a Action) bool {
 	k, ok := scheme.ForKind(a.Key.GroupKind)
-	return ok && k.Rolls && (a.Recreate || kind.Edit{Paths: a.FieldPaths()}.Template())
+	if !ok {
+		return false
+	}
+	if a.Recreate {
+		return k.Health.Pods != nil
+	}
+	return k.Rolls && kind.Edit{Paths: a.FieldPaths()}.Template()
 }
