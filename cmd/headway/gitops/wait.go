@@ -210,7 +210,7 @@ func (w *wait) tell(event wire.Event) (bool, error) {
 	w.acted = w.acted || event.Phase != wire.PhaseFetch && line != ""
 	// The source and each Kustomization that follows it tell of a commit, and
 	// the last event says once more why the one before it is a failure.
-	if line == "" || line == w.last || event.Done && event.Message != "" && strings.HasSuffix(w.last, event.Message) {
+	if line == "" || line == w.last || event.Phase == wire.PhaseHealth && samePull(line, w.last) || event.Done && event.Message != "" && strings.HasSuffix(w.last, event.Message) {
 		return false, nil
 	}
 	w.last = line
@@ -222,6 +222,23 @@ func (w *wait) tell(event wire.Event) (bool, error) {
 	}
 	_, err := fmt.Fprintln(w.out, line)
 	return true, err
+}
+
+// samePull reports whether two lines tell of the same image that cannot be pulled:
+// between its tries such a container waits for its back-off, which says nothing new.
+func samePull(a, b string) bool {
+	a, failsA := beforePull(a)
+	b, failsB := beforePull(b)
+	return failsA && failsB && a == b
+}
+
+func beforePull(line string) (string, bool) {
+	for _, reason := range []string{"ErrImagePull", "ImagePullBackOff"} {
+		if before, _, found := strings.Cut(line, reason); found {
+			return before, true
+		}
+	}
+	return line, false
 }
 
 // say prints a line that is no step; programs do not get it.

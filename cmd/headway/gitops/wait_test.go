@@ -33,6 +33,28 @@ func TestSyncSaysOneErrorOnce(t *testing.T) {
 	}
 }
 
+// A pull that fails again and again is told once: between its tries its container
+// waits for its back-off.
+func TestSyncTellsOfAPullOnce(t *testing.T) {
+	var out strings.Builder
+	w := &wait{out: &out, start: time.Now()}
+	for _, message := range []string{
+		"Deployment/a: container c: ErrImagePull: no such image",
+		"Deployment/a: container c: ImagePullBackOff: Back-off pulling image",
+		"Deployment/a: container c: ErrImagePull: no such image",
+		"Deployment/b: container c: ErrImagePull: no such image",
+		"Deployment/b: 1 of 2 pods are ready",
+		"Deployment/b: container c: ErrImagePull: no such image",
+	} {
+		if _, err := w.tell(wire.Event{Phase: wire.PhaseHealth, Kustomization: "ns/a", Message: message}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 4 {
+		t.Errorf("%d lines, want 4:\n%s", lines, out.String())
+	}
+}
+
 // poisonous is an answer whose reading panics.
 type poisonous struct{}
 
