@@ -208,6 +208,9 @@ func New(cfg Config) (*Agent, error) {
 		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
 		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDR: setPodCIDR, StreamingListener: cfg.StreamingListener,
 		VolumesDir: a.volumes.Kept(), Ingress: cfg.IngressMetrics != nil, Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
+		Event: func(node *corev1.Node, reason, message string) {
+			a.events.Event(node, corev1.EventTypeNormal, reason, message)
+		},
 	})
 	return a, nil
 }

@@ -288,6 +288,9 @@ func TestNodeRegisters(t *testing.T) {
 		}
 		return ""
 	})
+	c.waitEvent("Starting Starting kubelet.")
+	c.waitEvent("NodeHasSufficientMemory Node n1 status is now: NodeHasSufficientMemory")
+	c.waitEvent("NodeReady Node n1 status is now: NodeReady")
 }
 
 func TestPodLifecycle(t *testing.T) {

@@ -79,7 +79,9 @@ type Config struct {
 	// Follow keeps a store equal to the Node object until ctx ends; nil does so by a
 	// watch of its own.
 	Follow func(ctx context.Context, store cache.ReflectorStore)
-	Log    *slog.Logger
+	// Event, if set, records an event about the node.
+	Event func(node *corev1.Node, reason, message string)
+	Log   *slog.Logger
 }
 
 // Node is this node's object in the API.
@@ -92,6 +94,9 @@ type Node struct {
 func New(cfg Config) *Node {
 	if cfg.MemoryPressure == nil {
 		cfg.MemoryPressure = cfg.Machine.MemoryPressure
+	}
+	if cfg.Event == nil {
+		cfg.Event = func(*corev1.Node, string, string) {}
 	}
 	if cfg.Follow == nil {
 		cfg.Follow = func(ctx context.Context, store cache.ReflectorStore) {

@@ -32,6 +32,7 @@ type nodeStatus struct {
 	last    corev1.NodeStatus // what was written last, and when
 	at      time.Time
 	version uint64 // the resource version that write made
+	started bool   // it has been told that the agent has started
 	// images are listed more rarely than the rest: it costs more.
 	images   []corev1.ContainerImage
 	imagesAt time.Time
@@ -120,11 +121,37 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 		}
 		return false
 	}
+	s.tell(node, have, want)
 	s.last, s.at = want, now
 	if version, err := strconv.ParseUint(node.ResourceVersion, 10, 64); err == nil {
 		s.version = version
 	}
 	return true
+}
+
+// tell records what the kubelet does: its start, and each condition that has changed.
+func (s *nodeStatus) tell(node *corev1.Node, have, want corev1.NodeStatus) {
+	if !s.started {
+		s.started = true
+		s.node.cfg.Event(node, "Starting", "Starting kubelet.")
+	}
+	before := map[corev1.NodeConditionType]corev1.ConditionStatus{}
+	for _, c := range have.Conditions {
+		before[c.Type] = c.Status
+	}
+	for _, c := range want.Conditions {
+		if reason := conditionEvents[c.Type][c.Status]; reason != "" && before[c.Type] != c.Status {
+			s.node.cfg.Event(node, reason, "Node "+node.Name+" status is now: "+reason)
+		}
+	}
+}
+
+// conditionEvents are the kubelet's reasons of events about a node's conditions.
+var conditionEvents = map[corev1.NodeConditionType]map[corev1.ConditionStatus]string{
+	corev1.NodeReady:          {corev1.ConditionTrue: "NodeReady", corev1.ConditionFalse: "NodeNotReady"},
+	corev1.NodeMemoryPressure: {corev1.ConditionTrue: "NodeHasInsufficientMemory", corev1.ConditionFalse: "NodeHasSufficientMemory"},
+	corev1.NodeDiskPressure:   {corev1.ConditionTrue: "NodeHasDiskPressure", corev1.ConditionFalse: "NodeHasNoDiskPressure"},
+	corev1.NodePIDPressure:    {corev1.ConditionTrue: "NodeHasInsufficientPID", corev1.ConditionFalse: "NodeHasSufficientPID"},
 }
 
 // foreign makes allocatable what others have added to the node's capacity, as a kubelet

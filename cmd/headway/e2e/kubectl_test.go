@@ -54,7 +54,7 @@ func TestKubectl(t *testing.T) {
 	contains(t, "wait", k("wait", "--for=condition=Available", "deploy/web", "--timeout=30s"), "condition met")
 	contains(t, "describe deployment", k("describe", "deploy/web"), "Replicas:", "2 desired", "Available", "MinimumReplicasAvailable", "ScalingReplicaSet", "Scaled up replica set")
 	contains(t, "describe pod", k("describe", "pods", "-l", "app=web"), "Successfully assigned default/web-", "Container started", "Readiness:")
-	contains(t, "describe node", k("describe", "node", "node-1"), "KubeletReady", "Allocatable:", "Non-terminated Pods:")
+	contains(t, "describe node", k("describe", "node", "node-1"), "KubeletReady", "Allocatable:", "Non-terminated Pods:", "Starting kubelet.", "NodeHasSufficientMemory", "Node node-1 status is now: NodeReady")
 	contains(t, "describe service", k("describe", "service", "hello", "-n", "hello"), "Endpoints:", ":8080")
 
 	changed := strings.Replace(shell, "value: one", "value: two", 1)
