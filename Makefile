@@ -72,8 +72,11 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 	@# Some distributions have no package of kubectl: the built-in one serves.
 	@command -v kubectl >/dev/null || { $(MAKE) build && ln -sf headway $(BUILD)/kubectl; }
 	@[ "$$(id -u)" = 0 ] || { echo "make test: run it as root: the tests start containers and change iptables" >&2; exit 1; }
-	$(GO) test -race -shuffle=on -timeout 45m $(APART)
-	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
+	@# Both, also if the first one fails: a run that stops early hides what else is red.
+	@status=0; set -x; \
+	$(GO) test -race -shuffle=on -timeout 45m $(APART) || status=$$?; \
+	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE) || status=$$?; \
+	exit $$status
 
 # How long the long form of the churn of pods lasts, and how many kills that of
 # the crash suite makes.
