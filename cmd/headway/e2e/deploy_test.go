@@ -66,10 +66,16 @@ type load struct {
 	failures []error
 }
 
-func startLoad(c *e2e.Cluster, url string) *load { return loadFrom(c.HTTP, url) }
+// startLoad asks from the node of a cluster.
+func startLoad(c *e2e.Cluster, url string) *load { return loadFrom(greeted(c.HTTP, url)) }
 
-// loadFrom sends requests by a client.
-func loadFrom(client *http.Client, url string) *load {
+// greeted asks for a greeting.
+func greeted(client *http.Client, url string) func() error {
+	return func() error { return answered(client, url, "Hello") }
+}
+
+// loadFrom sends requests by ask, from several goroutines.
+func loadFrom(ask func() error) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel}
 	for range 4 {
@@ -82,7 +88,7 @@ func loadFrom(client *http.Client, url string) *load {
 					return
 				case <-tick.C:
 				}
-				err := answered(client, url, "Hello")
+				err := ask()
 				l.mu.Lock()
 				l.requests++
 				if err != nil {

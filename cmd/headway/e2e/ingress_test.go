@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -214,29 +215,11 @@ func (c *ingressClient) answers(url string, status int, prefix string) error {
 	return nil
 }
 
-// load sends requests by HTTP and HTTPS until it is stopped.
+// load sends requests by HTTP and HTTPS, in turn, until it is stopped.
 func (c *ingressClient) load() *load {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{cancel: cancel}
-	for _, scheme := range []string{"http", "https", "http", "https"} {
-		l.wait.Go(func() {
-			tick := time.NewTicker(10 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-				err := c.answers(scheme+"://hello.example.com/", http.StatusOK, "Hello")
-				l.mu.Lock()
-				l.requests++
-				if err != nil {
-					l.failures = append(l.failures, fmt.Errorf("at %s: %w", time.Now().Format(time.StampMilli), err))
-				}
-				l.mu.Unlock()
-			}
-		})
-	}
-	return l
+	var sent atomic.Int64
+	return loadFrom(func() error {
+		scheme := []string{"http", "https"}[sent.Add(1)%2]
+		return c.answers(scheme+"://hello.example.com/", http.StatusOK, "Hello")
+	})
 }

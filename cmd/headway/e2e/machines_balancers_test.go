@@ -115,7 +115,7 @@ func TestBalancers(t *testing.T) {
 	loads := map[string]*load{}
 	for name, way := range ways {
 		m.Eventually(30*time.Second, name+" leads to the program", func() error { return answered(way.from, way.url, "Hello") })
-		loads[name] = loadFrom(way.from, way.url)
+		loads[name] = loadFrom(greeted(way.from, way.url))
 	}
 	m.Clone.Replace("reached.yaml", "value: Hello", "value: Hello again")
 	m.Deployed(m.Clone.Push("another greeting"))
