@@ -226,7 +226,12 @@ func (t *tunnel) dial(ctx context.Context, address string) (net.Conn, error) {
 	case err != nil:
 		return fail(fmt.Errorf("%w: %w", errBroken, err))
 	case response.StatusCode == http.StatusOK:
-		return &stream{in: response.Body, out: send, cancel: cancel, local: t.conn.LocalAddr(), remote: remote(address)}, nil
+		in, received := io.Pipe()
+		s := &stream{in: in, out: send, cancel: cancel, local: t.conn.LocalAddr(), remote: remote(address)}
+		if !t.start(func() { s.pump(t.living, response.Body, received) }) {
+			return fail(errBroken)
+		}
+		return s, nil
 	}
 	text, _ := io.ReadAll(io.LimitReader(response.Body, mostReason))
 	_ = response.Body.Close()

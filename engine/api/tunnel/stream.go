@@ -18,7 +18,7 @@ const linger = 5 * time.Second
 // stream is a connection through a tunnel. A deadline that passes ends it, unlike that of
 // a socket, which can be moved afterwards.
 type stream struct {
-	in            io.ReadCloser
+	in            *io.PipeReader // of pump
 	out           *io.PipeWriter
 	cancel        context.CancelFunc
 	local, remote net.Addr
@@ -28,11 +28,23 @@ type stream struct {
 	read, write *time.Timer
 }
 
+// pump hands on what the agent sends, until it sends no more or broken is done. Reads of
+// HTTP/2 do not end before the stream does, and the stream not before all is sent that was
+// written: those of the pipe end when the connection is closed.
+func (s *stream) pump(broken context.Context, from io.Reader, to *io.PipeWriter) {
+	defer context.AfterFunc(broken, func() {
+		guard.Do(broken, "end the reads of a broken tunnel", func() { _ = to.CloseWithError(errBroken) })
+	})()
+	_, err := io.Copy(to, from)
+	_ = to.CloseWithError(err) // nil is io.EOF
+	if s.closed.Load() {
+		_, _ = io.Copy(io.Discard, from) // until the agent has ended it, too
+		s.cancel()
+	}
+}
+
 // Read implements net.Conn.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.closed.Load() {
-		return 0, s.because(net.ErrClosed)
-	}
 	n, err := s.in.Read(p)
 	return n, s.because(err)
 }
@@ -68,6 +80,7 @@ func (s *stream) Close() error {
 	}
 	s.set(&s.read, time.Time{})
 	s.set(&s.write, time.Time{})
+	_ = s.in.Close()
 	// The end follows what was written. Then the agent ends the stream, or nobody
 	// waits for that any longer.
 	_ = s.out.Close()

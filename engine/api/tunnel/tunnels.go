@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/api/authz"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/nodeconfig"
 )
@@ -51,6 +52,30 @@ type tunnel struct {
 	http *http2.ClientConn
 	// replaced is closed when the node has opened another one.
 	replaced chan struct{}
+
+	// living ends with the tunnel, whose streams have a goroutine each.
+	living  context.Context //nolint:containedctx // of the tunnel, not of who uses it
+	mu      sync.Mutex
+	ended   bool
+	streams sync.WaitGroup
+}
+
+// start reads a connection by f, beside others, unless the tunnel has ended.
+func (t *tunnel) start(f func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.streams.Go(func() { guard.Do(t.living, "read a connection to a node", f) })
+	}
+	return !t.ended
+}
+
+// end waits for what start has started.
+func (t *tunnel) end() {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.streams.Wait()
 }
 
 // New returns the tunnels of the nodes that reader has; there are none yet.
@@ -132,7 +157,10 @@ func (t *Tunnels) serve(ctx context.Context, node string, conn *notifying) {
 		t.log.Warn("A node's tunnel is not opened", "node", node, "error", err)
 		return
 	}
-	one := &tunnel{conn: conn, http: client, replaced: make(chan struct{})}
+	living, stop := context.WithCancel(ctx)
+	one := &tunnel{conn: conn, http: client, replaced: make(chan struct{}), living: living}
+	defer one.end()
+	defer stop()
 	t.put(node, one)
 	defer t.remove(node, one)
 	t.log.Info("A node keeps a tunnel open", "node", node, "from", conn.RemoteAddr().String())
