@@ -255,10 +255,10 @@ func (p *phases) report(b *testing.B, start time.Time) {
 func ms(start time.Time) float64 { return float64(time.Since(start).Microseconds()) / 1000 }
 
 // pause lets the cluster be idle.
-func pause(b *testing.B, d time.Duration) {
-	b.Helper()
+func pause(tb testing.TB, d time.Duration) {
+	tb.Helper()
 	select {
 	case <-time.After(d):
-	case <-b.Context().Done():
+	case <-tb.Context().Done():
 	}
 }

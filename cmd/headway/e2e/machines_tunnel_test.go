@@ -39,6 +39,25 @@ metadata: {name: web, namespace: default}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
+// staying are pods that leave a node which is gone for ten seconds.
+const staying = `---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: staying, namespace: default}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: staying}}
+  template:
+    metadata: {labels: {app: staying}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations:
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 10}
+      - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 10}
+      containers:
+      - {name: main, image: "headway.dev/test/busybox:1", command: [sleep, "100000"]}
+`
+
 // hook is a webhook that answers without TLS, so that what comes of it is known.
 const hook = `apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
@@ -65,7 +84,7 @@ func TestTunnel(t *testing.T) {
 	m.Unreachable("node-3")
 	m.Ready(time.Minute, corev1.ConditionTrue, "node-2", "node-3")
 	m.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
-	m.Clone.Write("talking.yaml", talking)
+	m.Clone.Write("talking.yaml", talking+staying)
 	m.Deployed(m.Clone.Push("a pod on each node"))
 	pods := podsByNode(t, m, 2)
 
@@ -89,6 +108,32 @@ func TestTunnel(t *testing.T) {
 	third.Program.Spawn()
 	streamed(t, m, "node-3", pods["node-3"])
 	proxied(t, m, pods)
+
+	// The server's own link is cut: all nodes are silent, which says nothing of them.
+	before := lives(t, m)
+	m.Cut("node-1", true)
+	m.Ready(2*time.Minute, corev1.ConditionUnknown, "node-2", "node-3")
+	pause(t, 15*time.Second) // pods would have to go after ten
+	if now := lives(t, m); now != before {
+		t.Errorf("while all nodes were silent the pods were\n%s\nand are\n%s", before, now)
+	}
+	for _, node := range []string{"node-2", "node-3"} {
+		if taints := m.Kubectl("get", "node", node, "-o", "jsonpath={.spec.taints}"); !strings.Contains(taints, "unreachable") || strings.Contains(taints, "NoExecute") {
+			t.Errorf("%s is silent as all nodes are, and has the taints %s", node, taints)
+		}
+	}
+	m.Cut("node-1", false)
+	m.Ready(2*time.Minute, corev1.ConditionTrue, "node-2", "node-3")
+	streamed(t, m, "node-3", pods["node-3"])
+	if now := lives(t, m); now != before {
+		t.Errorf("before the server was cut off the pods were\n%s\nand are\n%s", before, now)
+	}
+}
+
+// lives are all pods: which they are, where, and how often their containers were restarted.
+func lives(t *testing.T, m *e2e.Machines) string {
+	t.Helper()
+	return m.Kubectl("get", "pods", "--sort-by=.metadata.name", "-o", "custom-columns=NAME:.metadata.name,UID:.metadata.uid,NODE:.spec.nodeName,DELETED:.metadata.deletionTimestamp,RESTARTS:.status.containerStatuses[*].restartCount")
 }
 
 // streamed looks that what kubectl does with a pod reaches it.
