@@ -80,6 +80,8 @@ func TestMachines(t *testing.T) {
 		contains(t, "exec", m.Kubectl("exec", p.Name, "--", "sh", "-c", "echo inside $NODE"), "inside "+node)
 	}
 
+	portsAreRefused(t, m, pods)
+
 	// The server dies. What runs goes on, also an agent that starts meanwhile.
 	m.Program.Kill()
 	third.Program.Kill()
