@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,32 @@ func (m *Machines) Cut(name string, cut bool) {
 	command(m.tb, "ip", "-n", m.router, "link", "set", name, state)
 }
 
+// Lossy loses so many percent of the packets that arrive at each machine from others, or
+// none again.
+func (m *Machines) Lossy(percent int) {
+	m.tb.Helper()
+	rules := "table inet lossy; delete table inet lossy"
+	if percent > 0 {
+		rules = fmt.Sprintf("table inet lossy { chain in { type filter hook prerouting priority raw; iifname lan0 numgen random mod 100 < %d drop; }; }", percent)
+	}
+	for _, c := range append(slices.Collect(maps.Values(m.agents)), m.Cluster) {
+		command(m.tb, "nsenter", "--net=/run/netns/"+c.id, "nft", rules)
+	}
+}
+
+// Unanswered are the endpoints of connections that the first machine's kernel made to a
+// Service and that nothing has answered in the last two minutes.
+func (m *Machines) Unanswered(service string) []string {
+	m.tb.Helper()
+	var to []string
+	for line := range strings.Lines(m.Run("", "cat", "/proc/net/nf_conntrack").Stdout) {
+		if _, reply, ok := strings.Cut(line, "[UNREPLIED]"); ok && strings.Contains(line, " SYN_SENT ") && strings.Contains(line, " dst="+service+" ") {
+			to = append(to, strings.TrimPrefix(strings.Fields(reply)[0], "src="))
+		}
+	}
+	return to
+}
+
 // Unreachable drops what the server sends to a machine, unless the machine began.
 func (m *Machines) Unreachable(name string) {
 	m.tb.Helper()
@@ -105,9 +133,15 @@ func (m *Machines) Unreachable(name string) {
 func (m *Machines) Join(name string, join ...string) *Cluster {
 	m.tb.Helper()
 	c := m.Machine(name)
+	m.Start(c, name, join...)
+	return c
+}
+
+// Start is Join on a machine that is prepared already.
+func (m *Machines) Start(c *Cluster, name string, join ...string) {
+	m.tb.Helper()
 	c.Program.command = append(append(join, "--data-dir", c.DataDir), "--images-dir", m.images, "--node-name", name, "--node-ip", places[name].address, "--cgroup-root", c.id)
 	c.Program.Spawn()
-	return c
 }
 
 // On is the machine of a node.
