@@ -93,6 +93,8 @@ type Config struct {
 	ClusterDomain string
 	// Example says that the cluster runs the example repository.
 	Example bool
+	// Version is that of this program, as agents are told; empty: they are not.
+	Version string
 	// Controllers selects controllers as kube-controller-manager's flag does.
 	Controllers []string
 	// NodeGrace is for how long a node may be silent; 0 is the default.
@@ -413,7 +415,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		ServiceIP:   e.checks.KubernetesIP(),
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
-		Join:        bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterDomain: e.cfg.ClusterDomain, Example: e.cfg.Example}},
+		Join:        bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterDomain: e.cfg.ClusterDomain, Example: e.cfg.Example, Version: e.cfg.Version}},
 
 		FrontProxyCA: e.proxy.CACert,
 

@@ -13,7 +13,7 @@ import (
 )
 
 func newRoot(in io.Reader, out, errOut io.Writer) *cobra.Command {
-	opts := &cli.Options{In: in, Out: out, Err: errOut}
+	opts := &cli.Options{Version: version, In: in, Out: out, Err: errOut}
 	root := &cobra.Command{
 		Use:   "headway",
 		Short: "Run containers exactly as a Git repository says",

@@ -20,7 +20,7 @@ const AnnouncedBy = "headway.dev/announced-by"
 const BalancerClass = "headway.dev/load-balancer"
 
 // The keys of its data.
-const clusterCIDR, serviceCIDR, clusterDomain, example = "clusterCIDR", "serviceCIDR", "clusterDomain", "example"
+const clusterCIDR, serviceCIDR, clusterDomain, example, programVersion = "clusterCIDR", "serviceCIDR", "clusterDomain", "example", "version"
 
 // Config is what nodes are configured by.
 type Config struct {
@@ -31,11 +31,17 @@ type Config struct {
 	// Example says that the cluster runs the example repository, whose image is in the
 	// program and in no registry.
 	Example bool
+	// Version is that of the server's program, see [Skew]; empty: it does not tell.
+	Version string
 }
 
 // Data is the ConfigMap's.
 func (c Config) Data() map[string]string {
-	return map[string]string{clusterCIDR: c.ClusterCIDR.String(), serviceCIDR: c.ServiceCIDR.String(), clusterDomain: c.ClusterDomain, example: strconv.FormatBool(c.Example)}
+	data := map[string]string{clusterCIDR: c.ClusterCIDR.String(), serviceCIDR: c.ServiceCIDR.String(), clusterDomain: c.ClusterDomain, example: strconv.FormatBool(c.Example)}
+	if c.Version != "" {
+		data[programVersion] = c.Version
+	}
+	return data
 }
 
 // Parse reads the ConfigMap's data. Keys that it does not know are for later versions.
@@ -45,6 +51,6 @@ func Parse(data map[string]string) (c Config, err error) {
 			return Config{}, fmt.Errorf("ConfigMap %s: %s %q is not a range of addresses", Name, key, data[key])
 		}
 	}
-	c.ClusterDomain, c.Example = data[clusterDomain], data[example] == "true"
+	c.ClusterDomain, c.Example, c.Version = data[clusterDomain], data[example] == "true", data[programVersion]
 	return c, nil
 }

@@ -8,6 +8,8 @@ import (
 
 // Options are the flags that every command has.
 type Options struct {
+	// Version is that of the program.
+	Version    string
 	DataDir    string
 	Kubeconfig string
 	In         io.Reader

@@ -29,7 +29,7 @@ containers keep running, and the next start adopts them. Run it as root.`,
   headway agent --server https://10.0.0.1:6443   # has joined before`,
 		Args: cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			agent.DataDir, agent.In, agent.Out, agent.Err = opts.DataDir, cmd.InOrStdin(), opts.Out, opts.Err
+			agent.DataDir, agent.Version, agent.In, agent.Out, agent.Err = opts.DataDir, opts.Version, cmd.InOrStdin(), opts.Out, opts.Err
 			return agent.Run(cmd.Context())
 		},
 	}

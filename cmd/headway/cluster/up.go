@@ -34,7 +34,7 @@ Run it as root: containers, networks and cgroups need it.`,
 
 // runUp runs what the flags of up, or of server, ask for, until ctx ends.
 func runUp(ctx context.Context, opts *cli.Options, flags *up.Options) error {
-	flags.DataDir, flags.Out, flags.Err = opts.DataDir, opts.Out, opts.Err
+	flags.DataDir, flags.Version, flags.Out, flags.Err = opts.DataDir, opts.Version, opts.Out, opts.Err
 	cfg, err := flags.Config()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -17,6 +18,27 @@ var (
 	images  string
 	module  string // the folder of go.mod
 )
+
+// Version is that of the program under test. It is long, so that nothing else in the
+// program is like it, see [OfVersion].
+const Version = "v0.5.0-e2e.6c1f9b3a"
+
+// OfVersion is the program under test as one of another version, which is as long.
+func OfVersion(tb testing.TB, version string) (binary string) {
+	tb.Helper()
+	program, err := os.ReadFile(headway)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if len(version) != len(Version) || !bytes.Contains(program, []byte(Version)) {
+		tb.Fatalf("the program has no version %s that could be %s", Version, version)
+	}
+	binary = filepath.Join(tb.TempDir(), "headway")
+	if err := os.WriteFile(binary, bytes.ReplaceAll(program, []byte(Version), []byte(version)), 0o755); err != nil { //nolint:gosec // it is a program
+		tb.Fatal(err)
+	}
+	return binary
+}
 
 // Binary is the path of the program under test.
 func Binary() string { return headway }
@@ -35,7 +57,7 @@ func Build(ctx context.Context) (cleanup func(), err error) {
 	}
 	headway = filepath.Join(dir, "headway")
 	images = filepath.Join(module, "build", "images")
-	args := append([]string{"build", "-ldflags", ldflags + "-X k8s.io/component-base/version.gitVersion=v1.37.2+headway", "-o", headway}, raceFlags...)
+	args := append([]string{"build", "-ldflags", ldflags + "-X main.version=" + Version + " -X k8s.io/component-base/version.gitVersion=v1.37.2+headway", "-o", headway}, raceFlags...)
 	for _, command := range [][]string{
 		append([]string{"go"}, append(args, "./cmd/headway")...),
 		{"make", "images"},

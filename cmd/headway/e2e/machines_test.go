@@ -133,16 +133,17 @@ func TestMachines(t *testing.T) {
 }
 
 // A token lets nobody be a node that has joined, and one that is wrong, deleted or for
-// another cluster lets in nobody.
+// another cluster lets in nobody; nor is an agent let in of a version too far away.
 func TestJoinIsRefused(t *testing.T) {
 	t.Parallel()
 	m := e2e.StartMachines(t, e2e.BusyboxImages(t))
 	join := m.Token()
 	m.Ready(time.Minute, corev1.ConditionTrue, "node-1")
 	other := m.Machine("node-2")
+	binary := e2e.Binary()
 	refused := func(why, name string, command ...string) {
 		t.Helper()
-		r := other.Run("", append(append([]string{e2e.Binary(), "--data-dir", other.DataDir}, command...), "--node-name", name, "--node-ip", "10.66.0.2", "--cgroup-root", "none")...)
+		r := other.Run("", append(append([]string{binary, "--data-dir", other.DataDir}, command...), "--node-name", name, "--node-ip", "10.66.0.2", "--cgroup-root", "none")...)
 		if r.Code != 1 || !strings.Contains(r.Stderr, why) {
 			t.Errorf("exit code %d, want 1 and %q:\n%s%s", r.Code, why, r.Stdout, r.Stderr)
 		}
@@ -157,6 +158,7 @@ func TestJoinIsRefused(t *testing.T) {
 		return changed
 	}
 	token := join[len(join)-3]
+	fresh := m.Token() // one that is not deleted
 	refused("a node named node-1 has joined already", "node-1", join...)
 	refused("the token's second half is not the one", "node-2", change("--token", token[:7]+"0123456789abcdef")...)
 	refused("which is not the given one", "node-2", change("--ca-hash", "sha256:"+strings.Repeat("0", 64))...)
@@ -175,6 +177,16 @@ func TestJoinIsRefused(t *testing.T) {
 	if nodes := m.Kubectl("get", "nodes", "-o", "name"); strings.TrimSpace(nodes) != "node/node-1" {
 		t.Errorf("the nodes are\n%s", nodes)
 	}
+
+	// Agents of two minor versions away are refused, of one they are not.
+	minor := func(version string) string { return strings.Replace(e2e.Version, "v0.5.", version, 1) }
+	for version, why := range map[string]string{"v0.3.": "0.3.0-e2e.6c1f9b3a is too old: upgrade this agent first", "v0.7.": "0.5.0-e2e.6c1f9b3a is too old: upgrade the server first"} {
+		binary = e2e.OfVersion(t, minor(version))
+		refused(why, "node-2", fresh...)
+	}
+	other.Program.Use(e2e.OfVersion(t, minor("v0.6.")))
+	m.Start(other, "node-2", fresh...)
+	m.Ready(time.Minute, corev1.ConditionTrue, "node-1", "node-2")
 }
 
 func list(t *testing.T, m *e2e.Machines, selector string) []corev1.Pod {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 type Program struct {
 	node  *Node
 	flags []string
+	// binary is another one than that of Build, if it is not empty.
+	binary string
 	// command replaces `headway up` and its flags, if it is not empty.
 	command []string
 	cmd     *exec.Cmd
@@ -27,6 +30,9 @@ type Program struct {
 
 // AddFlags adds flags to those of `headway up`, before its start.
 func (p *Program) AddFlags(flags ...string) { p.flags = append(p.flags, flags...) }
+
+// Use makes the next starts those of another binary.
+func (p *Program) Use(binary string) { p.binary = binary }
 
 // upArgs is the command line of the cluster.
 func (p *Program) upArgs() []string {
@@ -46,7 +52,7 @@ func (p *Program) Spawn() {
 		p.node.tb.Fatal(err)
 	}
 	enter := "echo $$ > " + filepath.Join(p.node.cpuacct(), "cgroup.procs") + ` && exec "$@"`
-	p.cmd = p.node.in(context.Background(), append([]string{"sh", "-c", enter, "up", headway}, p.upArgs()...)...)
+	p.cmd = p.node.in(context.Background(), append([]string{"sh", "-c", enter, "up", cmp.Or(p.binary, headway)}, p.upArgs()...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.node.output, p.node.output
 	p.started = len(p.node.output.String())
 	if err := p.cmd.Start(); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"headway.dev/cmd/headway/datadir"
 	"headway.dev/engine"
+	"headway.dev/manifests/nodeconfig"
 	"headway.dev/nodes/join"
 )
 
@@ -35,7 +36,9 @@ type Agent struct {
 	In        io.Reader
 	Hashes    []string
 	Verbose   bool
-	Out, Err  io.Writer
+	// Version is that of the program, which may not differ much from the server's.
+	Version  string
+	Out, Err io.Writer
 }
 
 // AddFlags adds the flags, and sets their defaults.
@@ -156,6 +159,9 @@ func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
 	}
 	settings, err := node.Settings(ctx)
 	if err != nil {
+		return err
+	}
+	if err := nodeconfig.Skew(settings.Version, a.Version); err != nil {
 		return err
 	}
 	if err := cfg.Join(settings); err != nil {

@@ -80,6 +80,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		ServiceCIDR:    cfg.ServiceCIDR,
 		ClusterDomain:  cfg.ClusterDomain,
 		Example:        cfg.Repo == "",
+		Version:        cfg.Version,
 		Controllers:    cfg.Controllers,
 		NodeGrace:      cfg.NodeGrace,
 		TokenAuthFile:  cfg.TokenAuthFile,

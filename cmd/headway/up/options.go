@@ -22,7 +22,9 @@ import (
 type Options struct {
 	member.Options
 	// ServerOnly says that there is no node on this machine.
-	ServerOnly         bool
+	ServerOnly bool
+	// Version is that of the program.
+	Version            string
 	DataDir            string
 	Out, Err           io.Writer
 	Repo, Branch, Path string
