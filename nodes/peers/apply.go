@@ -24,13 +24,23 @@ const (
 	origin = netlink.RouteProtocol(72)
 )
 
-// near reports whether an address is on a link of this machine: no router is between.
+// near reports whether an address is on a link of this machine: no router is between. A link
+// that leads to one other end, or whose machines do not answer for their addresses (tunnels,
+// WireGuard, PPP), may have routers behind it although no route names one.
 func near(ip netip.Addr) (bool, error) {
 	routes, err := netlink.RouteGet(ip.AsSlice())
 	if err != nil || len(routes) == 0 {
 		return false, errors.Join(err, fmt.Errorf("there is no route to %s", ip))
 	}
-	return len(routes[0].Gw) == 0, nil
+	if len(routes[0].Gw) > 0 {
+		return false, nil
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return false, fmt.Errorf("find the link to %s: %w", ip, err)
+	}
+	flags := link.Attrs().RawFlags
+	return flags&unix.IFF_BROADCAST != 0 && flags&unix.IFF_NOARP == 0, nil
 }
 
 // apply makes the kernel's routes those that are wanted.
