@@ -114,7 +114,7 @@ func (n *Network) SetPodCIDR(prefix netip.Prefix) error {
 	}
 	for _, l := range n.ipam.leases {
 		if !prefix.Contains(l.IP) {
-			return fmt.Errorf("podCIDR %s: pod %s has address %s outside of it; remove the node's pods first", prefix, l.Pod, l.IP)
+			return fmt.Errorf("podCIDR %s: pod %s has address %s outside of it, of the range that this node had before: remove its pods (headway cleanup --keep-data), and start it again", prefix, l.Pod, l.IP)
 		}
 	}
 	n.ipam.prefix = prefix
