@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -27,6 +28,9 @@ import (
 
 // hashPrefix names how an authority is hashed, as for kubeadm.
 const hashPrefix = "sha256:"
+
+// clusterInfoPath is what is asked of a server that is not believed yet.
+const clusterInfoPath = "/api/v1/namespaces/" + metav1.NamespacePublic + "/configmaps/" + bootstrapapi.ConfigMapClusterInfo
 
 // askTimeout bounds each question of the discovery.
 const askTimeout = 30 * time.Second
@@ -145,6 +149,9 @@ func clusterInfo(ctx context.Context, config *rest.Config) (*corev1.ConfigMap, e
 		return nil, err
 	}
 	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, bootstrapapi.ConfigMapClusterInfo, metav1.GetOptions{})
+	if apierrors.IsUnauthorized(err) {
+		return nil, fmt.Errorf("the server at %s tells its authority to nobody without a name: machines cannot join while it runs with --anonymous-auth=false, or an --authentication-config in which anonymous does not have the path %s", config.Host, clusterInfoPath)
+	}
 	if err != nil {
 		return nil, errAgain{fmt.Errorf("ask the server at %s for the cluster's authority: %w", config.Host, err)}
 	}
