@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -308,5 +309,22 @@ func TestCertificatesOfNodes(t *testing.T) {
 		if err != nil || len(r.Status.Conditions) > 0 || len(r.Status.Certificate) > 0 {
 			t.Errorf("%s: %v, %+v; want it left to people", name, err, r.Status.Conditions)
 		}
+	}
+	// People are told why, at the Node.
+	wanted := map[string]string{"later": "192.0.2.2 is the node n2's, too: give each node an address of its own (--node-ip)", "unknown": "the node does not have the address 192.0.2.9", "api-address": "127.0.0.1 is no address of one machine"}
+	for deadline := time.Now().Add(time.Minute); len(wanted) > 0; {
+		events, err := admin.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Node,involvedObject.name=n1,reason=ServingCertificateNotApproved"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events.Items {
+			maps.DeleteFunc(wanted, func(request, why string) bool {
+				return e.Type == corev1.EventTypeWarning && strings.Contains(e.Message, "its request "+request+" is not approved: "+why)
+			})
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody is told of %v: %v", wanted, events.Items)
+		}
+		<-time.After(200 * time.Millisecond)
 	}
 }

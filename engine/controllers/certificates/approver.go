@@ -24,8 +24,11 @@ import (
 const askAgain = time.Minute
 
 // lookAgain is when a request for a node's server is looked at again whose names the
-// Node does not have yet.
-const lookAgain = 2 * time.Second
+// Node does not have yet. One that waits for longer than patience is told of, and looked
+// at as often as those that nobody has granted.
+const lookAgain, patience = 2 * time.Second, 10 * time.Second
+
+const approverSource = "certificate-approving-controller"
 
 // Review answers whether a user may do something.
 type Review func(ctx context.Context, spec authorizationv1.SubjectAccessReviewSpec) (allowed bool, err error)
@@ -73,7 +76,17 @@ func NewApprover(env control.Env, review Review, serves func(host string) bool) 
 			if len(q.grants) > 0 {
 				return askAgain, nil
 			}
-			return q.later, nil
+			if q.waitsFor == "" {
+				return 0, nil
+			}
+			if env.Now().Sub(r.CreationTimestamp.Time) < patience {
+				return lookAgain, nil
+			}
+			if node := findNode(env.Store, strings.TrimPrefix(r.Spec.Username, nodePrefix)); node != nil {
+				env.Events.Warning(approverSource, node, "ServingCertificateNotApproved",
+					"The node's server, for logs and exec, has no certificate: its request %s is not approved: %s", r.Name, q.waitsFor)
+			}
+			return askAgain, nil
 		},
 	}
 }
@@ -126,8 +139,8 @@ type question struct {
 	refusal string
 	// joins is the name that a machine gets with it.
 	joins string
-	// later is when it is looked at again that is left to people; 0: it is not.
-	later time.Duration
+	// waitsFor is why it is left to people for now, and looked at again.
+	waitsFor string
 }
 
 // recognize finds out what a request comes to.
@@ -160,8 +173,8 @@ func recognize(store object.Reader, r *certificatesv1.CertificateSigningRequest,
 		if !self || forServer(parsed, r.Spec.Usages) != nil {
 			return question{}
 		}
-		if !ownNames(store, name, parsed, serves) {
-			return question{later: lookAgain}
+		if why := foreign(store, name, parsed, serves); why != "" {
+			return question{waitsFor: why}
 		}
 		return question{grants: []grant{{"selfnodeserver", "Auto approving self kubelet server certificate after SubjectAccessReview."}}}
 	}
@@ -172,35 +185,42 @@ func findNode(store object.Reader, name string) *corev1.Node {
 	return control.Get[corev1.Node](store, object.Key{GroupKind: control.Node, Name: name})
 }
 
-// ownNames reports whether a request has no names but the node's, and the node has all its
-// addresses, and alone: with the certificate for another's, or for the API's, a node could
-// answer for it.
-func ownNames(store object.Reader, name string, r *x509.CertificateRequest, serves func(string) bool) bool {
+// foreign reports which of a request's names are not the node's own, or not its alone; empty:
+// all are, and the node has all its addresses. With the certificate for another's, or for
+// the API's, a node could answer for it.
+func foreign(store object.Reader, name string, r *x509.CertificateRequest, serves func(string) bool) string {
 	node := findNode(store, name)
-	if node == nil || slices.ContainsFunc(r.DNSNames, func(n string) bool { return n != name }) {
-		return false
+	if node == nil {
+		return "there is no such node"
+	}
+	for _, n := range r.DNSNames {
+		if n != name {
+			return fmt.Sprintf("%q is not the node's name", n)
+		}
 	}
 	wanted := slices.Clone(r.DNSNames)
 	for _, ip := range r.IPAddresses {
 		if ip.IsLoopback() || ip.IsUnspecified() || ip.IsMulticast() {
-			return false
+			return fmt.Sprintf("%s is no address of one machine", ip)
 		}
 		wanted = append(wanted, ip.String())
-	}
-	if slices.ContainsFunc(wanted, serves) {
-		return false
 	}
 	has := func(n *corev1.Node, address string) bool {
 		return slices.ContainsFunc(n.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Address == address })
 	}
+	all, _ := store.List(control.Node, "")
 	for _, address := range wanted {
-		if address != name && !has(node, address) {
-			return false
+		switch {
+		case serves(address):
+			return fmt.Sprintf("%s is the API's: a node on the server's machine needs another address (--node-ip)", address)
+		case address != name && !has(node, address):
+			return fmt.Sprintf("the node does not have the address %s", address)
+		}
+		for _, obj := range all {
+			if other := obj.(*corev1.Node); other.Name != name && (address == other.Name || has(other, address)) {
+				return fmt.Sprintf("%s is the node %s's, too: give each node an address of its own (--node-ip), or remove the other (kubectl delete node %[2]s)", address, other.Name)
+			}
 		}
 	}
-	all, _ := store.List(control.Node, "")
-	return !slices.ContainsFunc(all, func(obj object.Object) bool {
-		other := obj.(*corev1.Node)
-		return other.Name != name && slices.ContainsFunc(wanted, func(address string) bool { return address == other.Name || has(other, address) })
-	})
+	return ""
 }
