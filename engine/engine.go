@@ -28,6 +28,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -248,6 +249,9 @@ func Open(cfg Config) (*Engine, error) {
 	e.admission = admission.NewChain(plugged...)
 	e.admission.Kinds, e.admission.Converter = &e.kinds, e.converter
 	e.events = event.NewRecorder(e.store, time.Now, cfg.Log.With("part", "events"))
+	e.tunnels.Twins = func(node *corev1.Node, one, other string) {
+		e.events.Warning("headway-server", node, "TwoAgents", "Two agents, at %s and %s, have the identity of this node and take its tunnel from each other: end the one whose data directory is a copy", one, other)
+	}
 	return e, nil
 }
 

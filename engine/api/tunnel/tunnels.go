@@ -31,6 +31,9 @@ const (
 	// read yet. The whole tunnel's window is that of many, so that connections which
 	// nobody reads do not stop the others.
 	window, windows = 256 << 10, 1 << 30
+	// twins is how many tunnels that still worked are replaced within a minute if two
+	// agents have the identity of one node: each opens its own again.
+	twins = 4
 )
 
 // Tunnels are those of all nodes.
@@ -44,6 +47,18 @@ type Tunnels struct {
 	open map[string]*tunnel // by node; the newest
 	// changed is closed, and replaced, when a tunnel opens.
 	changed chan struct{}
+	rivals  map[string]rivals // by node
+
+	// Twins is called, and may not wait, when two agents seem to have the identity of one
+	// node, with the addresses of both; nil: nobody is told but the log. To be set before
+	// the first tunnel.
+	Twins func(node *corev1.Node, one, other string)
+}
+
+// rivals are the tunnels of one node that replaced each other.
+type rivals struct {
+	since time.Time
+	n     int
 }
 
 // tunnel is one connection of an agent.
@@ -89,7 +104,7 @@ func New(reader object.Reader, log *slog.Logger) (*Tunnels, error) {
 	h2.ReadIdleTimeout, h2.PingTimeout, h2.WriteByteTimeout = silence, patience, patience
 	return &Tunnels{
 		reader: reader, log: log, http2: h2, direct: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second},
-		open: map[string]*tunnel{}, changed: make(chan struct{}),
+		open: map[string]*tunnel{}, changed: make(chan struct{}), rivals: map[string]rivals{},
 	}, nil
 }
 
@@ -161,7 +176,9 @@ func (t *Tunnels) serve(ctx context.Context, node string, conn *notifying) {
 	one := &tunnel{conn: conn, http: client, replaced: make(chan struct{}), living: living}
 	defer one.end()
 	defer stop()
-	t.put(node, one)
+	if before := t.put(node, one, time.Now()); before != nil {
+		t.tell(node, before.conn.RemoteAddr().String(), conn.RemoteAddr().String())
+	}
 	defer t.remove(node, one)
 	t.log.Info("A node keeps a tunnel open", "node", node, "from", conn.RemoteAddr().String())
 	select {
@@ -175,15 +192,34 @@ func (t *Tunnels) serve(ctx context.Context, node string, conn *notifying) {
 	_ = client.Close()
 }
 
-func (t *Tunnels) put(node string, one *tunnel) {
+// put makes a tunnel the node's. If that has become a fight of two agents it returns the
+// other's.
+func (t *Tunnels) put(node string, one *tunnel, now time.Time) (fights *tunnel) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if before := t.open[node]; before != nil {
 		close(before.replaced)
+		r := t.rivals[node]
+		if now.Sub(r.since) > time.Minute {
+			r = rivals{since: now}
+		}
+		if r.n++; r.n == twins {
+			fights = before
+		}
+		t.rivals[node] = r
 	}
 	t.open[node] = one
 	close(t.changed)
 	t.changed = make(chan struct{})
+	return fights
+}
+
+// tell tells of two agents that have the identity of one node.
+func (t *Tunnels) tell(name, one, other string) {
+	t.log.Warn("Two agents seem to have the identity of one node, and take its tunnel from each other: was its data directory copied?", "node", name, "from", one, "and", other)
+	if node := t.node(name); node != nil && t.Twins != nil {
+		t.Twins(node, one, other)
+	}
 }
 
 func (t *Tunnels) remove(node string, one *tunnel) {
@@ -191,6 +227,7 @@ func (t *Tunnels) remove(node string, one *tunnel) {
 	defer t.mu.Unlock()
 	if t.open[node] == one {
 		delete(t.open, node)
+		delete(t.rivals, node)
 	}
 }
 
