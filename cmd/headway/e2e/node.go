@@ -109,6 +109,26 @@ const nameServer = "169.254.53.53:53"
 // dialPod dials from inside the network namespace of a pod of the node.
 func (n *Node) dialPod(uid string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	n.tb.Helper()
+	return n.InPod(uid).Dial
+}
+
+// Place is a network namespace that tests are a program in.
+type Place struct {
+	tb   testing.TB
+	path string
+}
+
+// Dial dials from there.
+func (p Place) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return dialIn(ctx, p.path, network, address)
+}
+
+// Here is the node's own network.
+func (n *Node) Here() Place { return Place{n.tb, "/run/netns/" + n.id} }
+
+// InPod is the network of a pod of the node.
+func (n *Node) InPod(uid string) Place {
+	n.tb.Helper()
 	data, err := os.ReadFile(filepath.Join(n.DataDir, "network", uid+".json"))
 	var lease struct{ NetNS string }
 	if err == nil {
@@ -117,9 +137,7 @@ func (n *Node) dialPod(uid string) func(ctx context.Context, network, address st
 	if err != nil {
 		n.tb.Fatalf("the network of pod %s: %v", uid, err)
 	}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dialIn(ctx, lease.NetNS, network, address)
-	}
+	return Place{n.tb, lease.NetNS}
 }
 
 func dialLocked(ctx context.Context, path, network, address string) (net.Conn, error) {
@@ -148,6 +166,12 @@ func client(dial func(ctx context.Context, network, address string) (net.Conn, e
 // listen listens in the network namespace.
 func (n *Node) listen(address string) net.Listener {
 	n.tb.Helper()
+	return n.Here().Listen(address)
+}
+
+// Listen listens there.
+func (p Place) Listen(address string) net.Listener {
+	p.tb.Helper()
 	type result struct {
 		listener net.Listener
 		err      error
@@ -155,7 +179,7 @@ func (n *Node) listen(address string) net.Listener {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: see dial
-		ns, err := netns.GetFromName(n.id)
+		ns, err := netns.GetFromPath(p.path)
 		if err == nil {
 			defer ns.Close()
 			err = netns.Set(ns)
@@ -169,7 +193,7 @@ func (n *Node) listen(address string) net.Listener {
 	}()
 	r := <-done
 	if r.err != nil {
-		n.tb.Fatalf("listen on %s in network namespace %s: %v", address, n.id, r.err)
+		p.tb.Fatalf("listen on %s in network namespace %s: %v", address, p.path, r.err)
 	}
 	return r.listener
 }
