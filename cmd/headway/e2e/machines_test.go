@@ -133,7 +133,7 @@ func TestMachines(t *testing.T) {
 }
 
 // A token lets nobody be a node that has joined, and one that is wrong, deleted or for
-// another cluster lets in nobody; nor is an agent let in of a version too far away.
+// another cluster lets in nobody; two agents with one certificate are told of; nor is an agent let in of a version too far away.
 func TestJoinIsRefused(t *testing.T) {
 	t.Parallel()
 	m := e2e.StartMachines(t, e2e.BusyboxImages(t))
@@ -187,6 +187,21 @@ func TestJoinIsRefused(t *testing.T) {
 	other.Program.Use(e2e.OfVersion(t, minor("v0.6.")))
 	m.Start(other, "node-2", fresh...)
 	m.Ready(time.Minute, corev1.ConditionTrue, "node-1", "node-2")
+
+	// A machine with a copy of another's data directory is told of.
+	twin := m.Machine("node-3")
+	if r := other.Run("", "sh", "-c", "mkdir -p "+twin.DataDir+" && cp -r "+other.DataDir+"/pki "+twin.DataDir); r.Code != 0 {
+		t.Fatal(r.Stderr)
+	}
+	twin.Program.AddFlags("--node-ip", "10.67.0.3")
+	m.Start(twin, "node-2", fresh...)
+	m.Eventually(time.Minute, "people are told of two agents", func() error {
+		events := m.Kubectl("events", "--for", "node/node-2")
+		if !strings.Contains(events, "TwoAgents") || !strings.Contains(events, "10.67.0.3:") || !strings.Contains(events, "10.66.0.2:") {
+			return fmt.Errorf("the events are\n%s", events)
+		}
+		return nil
+	})
 }
 
 func list(t *testing.T, m *e2e.Machines, selector string) []corev1.Pod {
