@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 // behaviour is adapted in one place.
 var owners = map[string][]string{
 	"github.com/go-git/go-git":         {"syncer/git"},
-	"go.etcd.io/bbolt":                 {"engine/store"},
+	"go.etcd.io/bbolt":                 {"engine/store", "nodes/known"},
 	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "engine/quota", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/apiextensions", "manifests/model/kinds/flowcontrol"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
@@ -87,7 +87,7 @@ var rooms = map[string][]string{
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
-		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "tunnel", "volume", "objects", "dns", "ingress", "peers", "announce", "status", "pull", "eviction",
+		"wait", "logs", "join", "network", "policy", "slot", "runtime", "pod", "probe", "machine", "server", "tunnel", "volume", "objects", "known", "dns", "ingress", "peers", "announce", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/ingress":  {"routes", "certificates", "upstream", "serve", "."},

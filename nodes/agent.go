@@ -29,6 +29,7 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/dns"
 	"headway.dev/nodes/eviction"
+	"headway.dev/nodes/known"
 	"headway.dev/nodes/machine"
 	"headway.dev/nodes/objects"
 	"headway.dev/nodes/probe"
@@ -47,6 +48,8 @@ type Config struct {
 	// one.
 	NodeIP  string
 	Client  kubernetes.Interface
+	// Cluster is what the node knows of the cluster, which the caller runs.
+	Cluster *known.Cluster
 	Runtime runtime.Interface
 	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known, and
 	// before any pod starts. Nil: pods start without waiting for one.
@@ -79,7 +82,8 @@ type Config struct {
 	ClusterDNS    []string
 	ClusterDomain string
 	// NameServer is the agent's own name server, which takes the place of ClusterDNS
-	// and ClusterDomain; nil: none. Its Client, Log and Warn are the agent's.
+	// and ClusterDomain; nil: none. Its Cluster, Client, Log and Warn are the
+	// agent's.
 	NameServer *dns.Config
 	// Policies has NetworkPolicies kept to; nil: nobody does.
 	Policies worker.Policies
@@ -121,6 +125,7 @@ func (c *Config) check() error {
 		{"NodeName", c.NodeName == ""},
 		{"NodeIP", net.ParseIP(c.NodeIP) == nil},
 		{"Client", c.Client == nil},
+		{"Cluster", c.Cluster == nil},
 		{"Runtime", c.Runtime == nil},
 		{"DataDir", c.DataDir == ""},
 		{"Log", c.Log == nil},
@@ -253,7 +258,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return guard.Loop(ctx, "evict pods", func(ctx context.Context) error { a.evictor.Run(ctx); return nil })
 	})
 	group.Go(func() error {
-		return guard.Loop(ctx, "watch services", func(ctx context.Context) error { a.services.Run(ctx, a.cfg.Client); return nil })
+		return guard.Loop(ctx, "watch services", func(ctx context.Context) error { a.cfg.Cluster.Services.FollowAPI(ctx, a.services); return nil })
 	})
 	group.Go(func() error { return guard.Loop(ctx, "remove the data of volumes", a.discardVolumes) })
 	if a.cfg.StreamingListener != nil {

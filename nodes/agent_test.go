@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/nodes"
+	"headway.dev/nodes/known"
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
 )
@@ -92,12 +93,14 @@ func (c *cluster) start() {
 	if c.wrap != nil {
 		c.config.Runtime = c.wrap(c.node.Runtime)
 	}
+	c.config.Cluster = known.Open(known.Config{Client: c.client, Log: c.config.Log})
 	agent, err := nodes.New(c.config)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	wg.Go(func() { _ = c.config.Cluster.Run(ctx) }) // it has no error
 	wg.Go(func() {
 		if err := agent.Run(ctx); err != nil {
 			c.t.Errorf("agent: %v", err)

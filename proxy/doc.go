@@ -1,9 +1,9 @@
 // Package proxy makes Services work on a node: connections to a cluster IP or
 // node port reach one of the service's endpoints.
 //
-//	Source (API) ── what changed ──▶ service.Decide ──▶ iptables or nftables: Rules.Apply ──▶ kernel
-//	                   ▲                                 │ failed: again, with back-off
-//	                   └── every minute: still all there? ┘
+//	Source (Cluster) ── what changed ──▶ service.Decide ──▶ iptables or nftables: Rules.Apply ──▶ kernel
+//	                       ▲                                 │ failed: again, with back-off
+//	                       └── every minute: still all there? ┘
 //
 // A change costs what it is about: State knows which Services changed, Decide
 // looks at one of them alone, and Rules write what is different of it. Besides,

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
@@ -51,10 +50,10 @@ type Source interface {
 
 // Config is the configuration of a proxy.
 type Config struct {
-	// Client reads Services and EndpointSlices, and the zone of the node. It is
+	// Cluster has Services and EndpointSlices, and the zone of the node. It is
 	// not used if Source is set.
-	Client kubernetes.Interface
-	Source Source
+	Cluster Cluster
+	Source  Source
 
 	// Services has the node's name and the address ranges.
 	Services service.Config
@@ -83,7 +82,7 @@ func New(cfg Config) (*Proxy, error) {
 	cfg.VerifyPeriod = cmp.Or(cfg.VerifyPeriod, time.Minute)
 	cfg.Mode = cmp.Or(cfg.Mode, ModeIptables)
 	if cfg.Source == nil {
-		cfg.Source = newClientSource(cfg.Client, cfg.Services.NodeName)
+		cfg.Source = newClusterSource(cfg.Cluster, cfg.Services.NodeName)
 	}
 	rules, err := newRules(cfg)
 	if err != nil {

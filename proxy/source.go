@@ -8,18 +8,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/manifests/guard"
 )
 
-// notProxied leaves out, as kube-proxy does, what another proxy serves.
-const notProxied = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
+// proxyNameLabel names another proxy, which serves what has the label in the place of
+// this one.
+const proxyNameLabel = "service.kubernetes.io/service-proxy-name"
 
 // What a state from the API is read from.
 const (
@@ -28,57 +25,57 @@ const (
 	readNode     = "node"
 )
 
-// clientSource follows the API. A reflector lists and watches, and does both
-// again after errors, with back-off.
-type clientSource struct {
-	*State
-	reflectors []*cache.Reflector
+// Follower keeps a store equal to all objects of one kind until ctx ends. They are
+// shared with others.
+type Follower interface {
+	Follow(ctx context.Context, store cache.ReflectorStore)
 }
 
-func newClientSource(client kubernetes.Interface, node string) *clientSource {
-	s := &clientSource{State: NewState(readServices, readSlices, readNode)}
-	services, slices, nodes := client.CoreV1().Services(""), client.DiscoveryV1().EndpointSlices(""), client.CoreV1().Nodes()
-	follow := func(name string, expected runtime.Object, narrow func(*metav1.ListOptions), to *sink,
-		list func(context.Context, metav1.ListOptions) (runtime.Object, error),
-		watchFunc func(context.Context, metav1.ListOptions) (watch.Interface, error),
-	) {
-		lw := &cache.ListWatch{
-			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				narrow(&o)
-				return list(ctx, o)
-			},
-			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-				narrow(&o)
-				return watchFunc(ctx, o)
-			},
-		}
-		s.reflectors = append(s.reflectors, cache.NewReflectorWithOptions(
-			cache.ToListWatcherWithWatchListSemantics(lw, client), expected, to, cache.ReflectorOptions{Name: name}))
+// Cluster is what a proxy follows.
+type Cluster struct {
+	Services, EndpointSlices Follower
+	// Nodes have this one, with its labels.
+	Nodes Follower
+}
+
+// clusterSource follows a cluster.
+type clusterSource struct {
+	*State
+	follow map[string]func(context.Context)
+}
+
+func newClusterSource(c Cluster, node string) *clusterSource {
+	s := &clusterSource{State: NewState(readServices, readSlices, readNode)}
+	s.follow = map[string]func(context.Context){
+		"follow services for rules":       func(ctx context.Context) { c.Services.Follow(ctx, s.serviceSink()) },
+		"follow endpointslices for rules": func(ctx context.Context) { c.EndpointSlices.Follow(ctx, s.sliceSink()) },
+		"follow the node for rules":       func(ctx context.Context) { c.Nodes.Follow(ctx, s.nodeSink(node)) },
 	}
-	proxied := func(o *metav1.ListOptions) { o.LabelSelector = notProxied }
-	follow("proxy services", &corev1.Service{}, proxied, s.serviceSink(),
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return services.List(ctx, o) }, services.Watch)
-	follow("proxy endpointslices", &discoveryv1.EndpointSlice{}, proxied, s.sliceSink(),
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, o) }, slices.Watch)
-	own := func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, node).String()
-	}
-	follow("proxy node", &corev1.Node{}, own, s.nodeSink(),
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, o) }, nodes.Watch)
 	return s
 }
 
 // Run implements Source.
-func (s *clientSource) Run(ctx context.Context) error {
+func (s *clusterSource) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, r := range s.reflectors {
-		wg.Go(func() { guard.Do(ctx, "watch "+r.Name(), func() { r.RunWithContext(ctx) }) })
+	for what, follow := range s.follow {
+		wg.Go(func() {
+			_ = guard.Loop(ctx, what, func(ctx context.Context) error { follow(ctx); return nil }) // it has no error
+		})
 	}
 	wg.Wait()
 	return nil
 }
 
-// sink hands on what a reflector reads.
+// notProxied reports whether an object is left out, as kube-proxy does: another proxy
+// serves it, or there is nothing to serve.
+func notProxied(o metav1.Object) bool {
+	labels := o.GetLabels()
+	_, others := labels[proxyNameLabel]
+	_, headless := labels[corev1.IsHeadlessService]
+	return others || headless
+}
+
+// sink hands on what there is.
 type sink struct {
 	set    func(any)
 	remove func(types.NamespacedName)
@@ -86,7 +83,7 @@ type sink struct {
 	read   func()
 }
 
-func (s *clientSource) serviceSink() *sink {
+func (s *clusterSource) serviceSink() *sink {
 	return &sink{
 		set: func(obj any) {
 			if svc, ok := obj.(*corev1.Service); ok {
@@ -99,7 +96,7 @@ func (s *clientSource) serviceSink() *sink {
 	}
 }
 
-func (s *clientSource) sliceSink() *sink {
+func (s *clusterSource) sliceSink() *sink {
 	return &sink{
 		set: func(obj any) {
 			if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
@@ -113,10 +110,10 @@ func (s *clientSource) sliceSink() *sink {
 }
 
 // nodeSink keeps the zone of a node that is gone for a moment.
-func (s *clientSource) nodeSink() *sink {
+func (s *clusterSource) nodeSink(name string) *sink {
 	return &sink{
 		set: func(obj any) {
-			if node, ok := obj.(*corev1.Node); ok {
+			if node, ok := obj.(*corev1.Node); ok && node.Name == name {
 				s.SetZone(node.Labels[corev1.LabelTopologyZone])
 			}
 		},
@@ -126,11 +123,20 @@ func (s *clientSource) nodeSink() *sink {
 	}
 }
 
+// put takes up an object, or that it is one to leave out now.
+func (s *sink) put(obj any) {
+	if o, ok := obj.(metav1.Object); ok && notProxied(o) {
+		s.remove(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()})
+		return
+	}
+	s.set(obj)
+}
+
 // Add implements cache.ReflectorStore.
-func (s *sink) Add(obj any) error { s.set(obj); return nil }
+func (s *sink) Add(obj any) error { s.put(obj); return nil }
 
 // Update implements cache.ReflectorStore.
-func (s *sink) Update(obj any) error { s.set(obj); return nil }
+func (s *sink) Update(obj any) error { s.put(obj); return nil }
 
 // Delete implements cache.ReflectorStore.
 func (s *sink) Delete(obj any) error {
@@ -154,7 +160,7 @@ func (s *sink) Replace(list []any, _ string) error {
 	}
 	// First what is new: endpoints that are in another slice now are there all the while.
 	for _, obj := range list {
-		s.set(obj)
+		s.put(obj)
 	}
 	for _, name := range s.names() {
 		if !listed[name] {

@@ -12,8 +12,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/proxy"
 )
@@ -42,20 +46,13 @@ func newAPI(t *testing.T) *api {
 func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 	resource := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 	kind, version := "ServiceList", "v1"
-	if resource == "endpointslices" {
+	switch resource {
+	case "endpointslices":
 		kind, version = "EndpointSliceList", "discovery.k8s.io/v1"
+	case "nodes":
+		kind = "NodeList"
 	}
 	q := r.URL.Query()
-	if resource == "nodes" {
-		kind = "NodeList"
-		if q.Get("fieldSelector") != "metadata.name=here" {
-			http.Error(w, "other nodes are asked for", http.StatusBadRequest)
-			return
-		}
-	} else if !strings.Contains(q.Get("labelSelector"), "!service.kubernetes.io/headless") {
-		http.Error(w, "headless services are asked for", http.StatusBadRequest)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	if q.Get("watch") == "" {
@@ -102,9 +99,22 @@ func (a *api) set(kind string, svc *corev1.Service, endpoints ...discoveryv1.End
 	}
 }
 
-// The proxy follows the API through client-go: the first list, changes, and
-// what it missed while it was cut off.
-func TestClientSource(t *testing.T) {
+// reflected follows one kind of the API's.
+type reflected struct {
+	kind  runtime.Object
+	list  func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+// Follow implements proxy.Follower.
+func (r reflected) Follow(ctx context.Context, store cache.ReflectorStore) {
+	lw := &cache.ListWatch{ListWithContextFunc: r.list, WatchFuncWithContext: r.watch}
+	cache.NewReflectorWithOptions(lw, r.kind, store, cache.ReflectorOptions{}).RunWithContext(ctx)
+}
+
+// The proxy follows a cluster: the first list, changes, what it missed while it was cut
+// off, and that a Service is another proxy's or has no address any more.
+func TestClusterSource(t *testing.T) {
 	servers(t, a, b, c)
 	server := newAPI(t)
 	server.set("", newService("web", vip, 0), ready(a))
@@ -112,7 +122,13 @@ func TestClientSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := proxy.New(proxy.Config{Client: client, Services: config, Log: slog.New(slog.DiscardHandler)})
+	services, slices, nodes := client.CoreV1().Services(""), client.DiscoveryV1().EndpointSlices(""), client.CoreV1().Nodes()
+	cluster := proxy.Cluster{
+		Services:       reflected{&corev1.Service{}, func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return services.List(ctx, o) }, services.Watch},
+		EndpointSlices: reflected{&discoveryv1.EndpointSlice{}, func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, o) }, slices.Watch},
+		Nodes:          reflected{&corev1.Node{}, func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, o) }, nodes.Watch},
+	}
+	p, err := proxy.New(proxy.Config{Cluster: cluster, Services: config, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +159,18 @@ func TestClientSource(t *testing.T) {
 	server.mu.Unlock()
 	server.set("MODIFIED", newService("web", vip, 0), ready(c))
 	eventually(t, "the change after the interruption is in the rules", leadsTo(c))
+	others := newService("web", vip, 0)
+	others.Labels = map[string]string{"service.kubernetes.io/service-proxy-name": "other"}
+	server.set("MODIFIED", others, ready(c))
+	eventually(t, "a service of another proxy is left to it", func() bool { return !strings.Contains(saved(t), vip) })
+	server.set("MODIFIED", newService("web", vip, 0), ready(c))
+	eventually(t, "the service is this one's again", leadsTo(c))
+	headless := newService("web", vip, 0)
+	headless.Labels = map[string]string{"service.kubernetes.io/headless": ""}
+	server.set("MODIFIED", headless, ready(c))
+	eventually(t, "a headless service has no rules", func() bool { return !strings.Contains(saved(t), vip) })
+	server.set("MODIFIED", newService("web", vip, 0), ready(c))
+	eventually(t, "the service has rules again", leadsTo(c))
 	server.set("DELETED", newService("web", vip, 0), ready(c))
 	eventually(t, "the service is gone", func() bool { return !strings.Contains(saved(t), vip) })
 }

@@ -11,13 +11,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
 	"headway.dev/manifests/nodeconfig"
-	"headway.dev/nodes/objects"
+	"headway.dev/nodes/known"
 )
 
 // tellPeriod is how often neighbours are told of the addresses: one that was cut off
@@ -30,9 +29,9 @@ type Config struct {
 	// IP is this node's address; its link leads to the neighbours that are told.
 	IP netip.Addr
 	// Link is the name of the link that has the addresses, at most 15 characters.
-	Link   string
-	Client kubernetes.Interface
-	Log    *slog.Logger
+	Link     string
+	Services *known.Kind
+	Log      *slog.Logger
 }
 
 // Announcer answers for addresses.
@@ -43,7 +42,7 @@ type Announcer struct {
 	mu sync.Mutex
 	// chosen are the addresses of each Service for which this node is.
 	chosen map[string][]netip.Addr
-	// known says that the API has told once of all Services.
+	// known says that all Services are known.
 	known bool
 }
 
@@ -58,7 +57,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	defer wg.Wait()
 	wg.Go(func() {
 		_ = guard.Loop(ctx, "watch the load balancers", func(ctx context.Context) error { // it has no error
-			objects.Follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Services(""), "spec.type=LoadBalancer", &corev1.Service{}, store{a}, "load balancers")
+			a.cfg.Services.Follow(ctx, store{a})
 			return nil
 		})
 	})

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	hwdns "headway.dev/nodes/dns"
+	"headway.dev/nodes/known"
 )
 
 const benchServices = 1000
@@ -119,9 +120,11 @@ func benchHeadway(b *testing.B, resolvConf string) string {
 		_ = client.Tracker().Add(service(fmt.Sprint("web-", i), fmt.Sprintf("10.43.%d.%d", i/250, i%250)))
 	}
 	at := netip.AddrPortFrom(local(), 53)
-	s := hwdns.New(hwdns.Config{Address: at, Domain: "cluster.local", Client: client, ResolvConf: resolvConf, Log: slog.New(slog.DiscardHandler)})
+	cluster := known.Open(known.Config{Client: client, Log: slog.New(slog.DiscardHandler)})
+	s := hwdns.New(hwdns.Config{Cluster: cluster, Address: at, Domain: "cluster.local", Client: client, ResolvConf: resolvConf, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	wg.Go(func() { _ = cluster.Run(ctx) })
 	wg.Go(func() { _ = s.Run(ctx) })
 	b.Cleanup(func() { cancel(); wg.Wait() })
 	benchAnswers(b, at.String())
@@ -178,9 +181,11 @@ func BenchmarkEndpointChange(b *testing.B) {
 		_ = client.Tracker().Add(slice(fmt.Sprint("web-", i), fmt.Sprint("web-", i), "10.42.0.1"))
 	}
 	at := netip.AddrPortFrom(local(), 53)
-	s := hwdns.New(hwdns.Config{Address: at, Domain: "cluster.local", Client: client, Log: slog.New(slog.DiscardHandler)})
+	cluster := known.Open(known.Config{Client: client, Log: slog.New(slog.DiscardHandler)})
+	s := hwdns.New(hwdns.Config{Cluster: cluster, Address: at, Domain: "cluster.local", Client: client, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	wg.Go(func() { _ = cluster.Run(ctx) })
 	wg.Go(func() { _ = s.Run(ctx) })
 	b.Cleanup(func() { cancel(); wg.Wait() })
 	benchAnswers(b, at.String())

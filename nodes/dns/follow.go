@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/nodes/dns/records"
@@ -18,14 +17,14 @@ func (s *Server) followServices(ctx context.Context) {
 	store := &objects.Follower[*corev1.Service]{
 		Set: s.zone.SetService, Drop: s.zone.DeleteService, Keep: s.zone.KeepServices, Complete: &s.services,
 	}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, store, "dns-services")
+	s.cfg.Cluster.Services.Follow(ctx, store)
 }
 
 func (s *Server) followSlices(ctx context.Context) {
 	store := &objects.Follower[*discoveryv1.EndpointSlice]{
 		Set: s.zone.SetSlice, Drop: s.zone.DeleteSlice, Keep: s.zone.KeepSlices, Complete: &s.slices,
 	}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "", &discoveryv1.EndpointSlice{}, store, "dns-endpointslices")
+	s.cfg.Cluster.EndpointSlices.Follow(ctx, store)
 }
 
 // pods are those of the node, whose addresses have names.

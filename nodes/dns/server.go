@@ -21,6 +21,7 @@ import (
 	"headway.dev/nodes/dns/forward"
 	"headway.dev/nodes/dns/records"
 	"headway.dev/nodes/dns/settings"
+	"headway.dev/nodes/known"
 )
 
 // Config is what a name server needs.
@@ -40,8 +41,10 @@ type Config struct {
 	// Kept is the file in which the settings are kept for starts while the API is away;
 	// empty: they are not kept.
 	Kept string
-	// Client reads Services, EndpointSlices and the ConfigMap with the settings.
-	Client kubernetes.Interface
+	// Cluster has the Services and EndpointSlices; Client reads the ConfigMap with the
+	// settings.
+	Cluster *known.Cluster
+	Client  kubernetes.Interface
 	// Warn is told what users have to know: of that ConfigMap, or if it is nil, of the
 	// node. Warn may be nil.
 	Warn func(about *corev1.ConfigMap, reason, message string)

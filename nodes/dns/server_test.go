@@ -26,6 +26,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	hwdns "headway.dev/nodes/dns"
+	"headway.dev/nodes/known"
 )
 
 // node is a name server under test, with the API behind it and a name server of its
@@ -61,9 +62,11 @@ func start(t *testing.T, configure func(*hwdns.Config, *fake.Clientset)) *node {
 	if configure != nil {
 		configure(&cfg, n.client)
 	}
+	cfg.Cluster = known.Open(known.Config{Client: n.client, Log: cfg.Log})
 	n.server = hwdns.New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	wg.Go(func() { _ = cfg.Cluster.Run(ctx) }) // it has no error
 	wg.Go(func() {
 		if err := n.server.Run(ctx); err != nil {
 			t.Errorf("run: %v", err)

@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/nodes/objects"
@@ -31,7 +30,7 @@ func (s *Server) followIngresses(ctx context.Context) {
 		},
 		Complete: &s.read.ingresses,
 	}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.NetworkingV1().Ingresses(metav1.NamespaceAll), "", &networkingv1.Ingress{}, woken{store, s}, "ingresses")
+	s.cfg.Cluster.Ingresses.Follow(ctx, woken{store, s})
 }
 
 func (s *Server) followClasses(ctx context.Context) {
@@ -49,14 +48,14 @@ func (s *Server) followClasses(ctx context.Context) {
 		},
 		Complete: &s.read.classes,
 	}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.NetworkingV1().IngressClasses(), "", &networkingv1.IngressClass{}, woken{store, s}, "ingress-classes")
+	s.cfg.Cluster.IngressClasses.Follow(ctx, woken{store, s})
 }
 
 func (s *Server) followServices(ctx context.Context) {
 	store := &objects.Follower[*corev1.Service]{
 		Set: s.upstreams.SetService, Drop: s.upstreams.DeleteService, Keep: s.upstreams.KeepServices, Complete: &s.read.services,
 	}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, woken{store, s}, "ingress-services")
+	s.cfg.Cluster.Services.Follow(ctx, woken{store, s})
 }
 
 func (s *Server) followSlices(ctx context.Context) {
@@ -69,7 +68,7 @@ func (s *Server) followSlices(ctx context.Context) {
 			s.routes.Set()
 		}
 	}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "", &discoveryv1.EndpointSlice{}, &replaced{store, first}, "ingress-endpointslices")
+	s.cfg.Cluster.EndpointSlices.Follow(ctx, &replaced{store, first})
 }
 
 func (s *Server) change(edit func()) {

@@ -36,6 +36,7 @@ import (
 
 	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/nodes/ingress"
+	"headway.dev/nodes/known"
 )
 
 // node is a proxy under test, with the API behind it.
@@ -63,8 +64,10 @@ func start(t *testing.T, edit func(*fake.Clientset), objects ...apiruntime.Objec
 	if edit != nil {
 		edit(n.client)
 	}
+	cluster := known.Open(known.Config{Client: n.client, Ingresses: true, Log: slog.New(slog.DiscardHandler)})
 	s := ingress.New(ingress.Config{
-		HTTP: n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Source: func() netip.Addr { return netip.MustParseAddr("127.0.0.2") }, Client: n.client,
+		Cluster: cluster,
+		HTTP:    n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Source: func() netip.Addr { return netip.MustParseAddr("127.0.0.2") }, Client: n.client,
 		Warn: func(about *networkingv1.Ingress, reason, message string) {
 			name := "node"
 			if about != nil {
@@ -76,9 +79,14 @@ func start(t *testing.T, edit func(*fake.Clientset), objects ...apiruntime.Objec
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	followed := make(chan error, 1)
+	go func() { followed <- cluster.Run(ctx) }()
 	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
+		if err := <-followed; err != nil {
+			t.Error(err)
+		}
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

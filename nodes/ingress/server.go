@@ -21,6 +21,7 @@ import (
 	"headway.dev/nodes/ingress/routes"
 	"headway.dev/nodes/ingress/serve"
 	"headway.dev/nodes/ingress/upstream"
+	"headway.dev/nodes/known"
 	"headway.dev/nodes/objects"
 )
 
@@ -36,8 +37,9 @@ type Config struct {
 	Trusted       []netip.Prefix
 	ProxyProtocol bool
 	AccessLog     io.Writer
-	// Client reads what the proxy serves by.
-	Client kubernetes.Interface
+	// Cluster has what the proxy serves by, but for the Secrets that Client reads.
+	Cluster *known.Cluster
+	Client  kubernetes.Interface
 	// Warn is told what users have to know: of an Ingress, or if it is nil, of the node.
 	Warn func(about *networkingv1.Ingress, reason, message string)
 	Log  *slog.Logger

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/nodes/pod"
 )
@@ -21,14 +19,9 @@ type Services struct {
 	byKey  map[string]pod.Service
 }
 
-// NewServices returns a store that Run fills.
+// NewServices returns an empty store, which is filled as one of Follow.
 func NewServices() *Services {
 	return &Services{synced: make(chan struct{}), byKey: map[string]pod.Service{}}
-}
-
-// Run follows the API until ctx ends.
-func (s *Services) Run(ctx context.Context, client kubernetes.Interface) {
-	Follow(ctx, client, client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, s, "node-services")
 }
 
 // List returns the services, once the API has been read for the first time: a

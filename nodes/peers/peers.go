@@ -9,12 +9,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
-	"headway.dev/nodes/objects"
+	"headway.dev/nodes/known"
 )
 
 // lookPeriod is how often the kernel's routes are looked at: somebody may have removed
@@ -30,7 +29,7 @@ type Config struct {
 	ClusterCIDR netip.Prefix
 	// Tunnel is the name of the tunnel's link, at most 15 characters.
 	Tunnel string
-	Client kubernetes.Interface
+	Nodes  *known.Kind
 	Log    *slog.Logger
 }
 
@@ -41,7 +40,7 @@ type Peers struct {
 
 	mu    sync.Mutex
 	nodes cache.Store
-	// known says that the API has told once which nodes there are.
+	// known says that it is known which nodes there are.
 	known bool
 
 	// own is the range of this node's pods; only the loop uses it.
@@ -60,7 +59,7 @@ func (p *Peers) Run(ctx context.Context) error {
 	defer wg.Wait()
 	wg.Go(func() {
 		_ = guard.Loop(ctx, "watch the nodes", func(ctx context.Context) error { // it has no error
-			objects.Follow(ctx, p.cfg.Client, p.cfg.Client.CoreV1().Nodes(), "", &corev1.Node{}, store{p}, "peers")
+			p.cfg.Nodes.Follow(ctx, store{p})
 			return nil
 		})
 	})
@@ -119,20 +118,11 @@ func (s store) change(write func(cache.Store) error) error {
 
 // Add implements cache.ReflectorStore.
 func (s store) Add(obj any) error {
-	return s.change(func(c cache.Store) error { return c.Add(slim(obj)) })
+	return s.change(func(c cache.Store) error { return c.Add(obj) })
 }
 
-// Update implements cache.ReflectorStore. Heartbeats change nothing here.
-func (s store) Update(obj any) error {
-	next := slim(obj)
-	s.mu.Lock()
-	old, ok, err := s.nodes.Get(next)
-	s.mu.Unlock()
-	if n, is := old.(*corev1.Node); err == nil && ok && is && same(n, next) {
-		return nil
-	}
-	return s.Add(obj)
-}
+// Update implements cache.ReflectorStore.
+func (s store) Update(obj any) error { return s.Add(obj) }
 
 // Delete implements cache.ReflectorStore.
 func (s store) Delete(obj any) error {
@@ -141,43 +131,11 @@ func (s store) Delete(obj any) error {
 
 // Replace implements cache.ReflectorStore.
 func (s store) Replace(list []any, version string) error {
-	slims := make([]any, len(list))
-	for i, obj := range list {
-		slims[i] = slim(obj)
-	}
 	return s.change(func(c cache.Store) error {
 		s.known = true
-		return c.Replace(slims, version)
+		return c.Replace(list, version)
 	})
 }
 
 // Resync implements cache.ReflectorStore.
 func (s store) Resync() error { return nil }
-
-// slim is what is used of a Node: a thousand whole ones would be megabytes.
-func slim(obj any) *corev1.Node {
-	n, ok := obj.(*corev1.Node)
-	if !ok {
-		return &corev1.Node{}
-	}
-	next := &corev1.Node{Spec: corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR}}
-	next.Name, next.CreationTimestamp = n.Name, n.CreationTimestamp
-	for _, a := range n.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP {
-			next.Status.Addresses = append(next.Status.Addresses, a)
-		}
-	}
-	return next
-}
-
-func same(a, b *corev1.Node) bool {
-	if a.Spec.PodCIDR != b.Spec.PodCIDR || len(a.Status.Addresses) != len(b.Status.Addresses) {
-		return false
-	}
-	for i := range a.Status.Addresses {
-		if a.Status.Addresses[i] != b.Status.Addresses[i] {
-			return false
-		}
-	}
-	return true
-}

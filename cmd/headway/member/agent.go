@@ -132,7 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return a.run(ctx, cfg, server)
 }
 
-func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
+func (a *Agent) run(ctx context.Context, cfg Config, server string) (err error) {
 	if err := datadir.CheckNew(cfg.DataDir); err != nil {
 		return err
 	}
@@ -187,6 +187,7 @@ func (a *Agent) run(ctx context.Context, cfg Config, server string) error {
 	if err := m.Open(); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, m.Close()) }()
 	held, err := datadir.Hold(cfg.DataDir)
 	if err != nil {
 		return err

@@ -100,7 +100,7 @@ func (m *Member) openIngress() error {
 	}
 	m.ingress = ingress.New(ingress.Config{
 		HTTP: m.ingressHTTP, HTTPS: m.ingressHTTPS, Pods: m.ClusterCIDR, Source: m.network.Gateway,
-		Trusted: m.trustedProxies, ProxyProtocol: m.proxyProtocol, AccessLog: access, Client: client,
+		Trusted: m.trustedProxies, ProxyProtocol: m.proxyProtocol, AccessLog: access, Cluster: m.cluster, Client: client,
 		Warn: m.warnOfIngress,
 		Log:  m.Log.With("part", "ingress"),
 	})

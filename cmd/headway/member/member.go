@@ -2,7 +2,9 @@ package member
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +26,7 @@ import (
 	"headway.dev/nodes"
 	"headway.dev/nodes/announce"
 	"headway.dev/nodes/ingress"
+	"headway.dev/nodes/known"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/peers"
 	"headway.dev/nodes/policy"
@@ -49,6 +52,7 @@ type Member struct {
 	Looked func()
 
 	network  *network.Network
+	cluster  *known.Cluster
 	policies *policy.Agent
 	// ingress is the proxy for Ingresses, nil if the machine has none; ingressEvents is
 	// by whom it tells users something, while it runs.
@@ -56,7 +60,8 @@ type Member struct {
 	ingressEvents atomic.Pointer[record.EventRecorder]
 }
 
-// Open prepares the member, and changes nothing on the machine.
+// Open prepares the member, and changes nothing on the machine. Close is to be called
+// then, once nothing of it runs.
 func (m *Member) Open() (err error) {
 	if m.network, err = newNetwork(m.Config); err != nil {
 		return err
@@ -65,11 +70,20 @@ func (m *Member) Open() (err error) {
 	if err != nil {
 		return err
 	}
+	keep := known.Config{Client: client, Ingresses: m.servesIngress(), Warn: m.Warn, Log: m.Log.With("part", "cluster")}
+	if m.Remote { // else the API is here when the agent is
+		sum := sha256.Sum256(m.API.CAData)
+		keep.Path, keep.Of = filepath.Join(m.DataDir, "network", "known.db"), hex.EncodeToString(sum[:])
+	}
+	m.cluster = known.Open(keep)
 	m.policies = policy.New(policy.Config{
 		NodeName: m.Name, Client: client.CoreV1().RESTClient(), Attached: m.network.Attached, Warn: m.Warn, Log: m.Log.With("part", "policies"),
 	})
 	return m.openIngress()
 }
+
+// Close ends what Open began.
+func (m *Member) Close() error { return m.cluster.Close() }
 
 // RunAgent runs the pods of the machine until ctx ends.
 func (m *Member) RunAgent(ctx context.Context) (err error) {
@@ -110,6 +124,7 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 		NodeName: m.Name,
 		NodeIP:   m.IP.String(),
 		Client:   client,
+		Cluster:  m.cluster,
 		Runtime:  machine,
 		SetPodCIDR: func(cidr string) error {
 			prefix, err := netip.ParsePrefix(cidr)
@@ -149,12 +164,8 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 
 // RunProxy gives Services their addresses until ctx ends. Its rules stay.
 func (m *Member) RunProxy(ctx context.Context) error {
-	client, err := NewClient(m.API)
-	if err != nil {
-		return err
-	}
 	p, err := proxy.New(proxy.Config{
-		Client: client,
+		Cluster: proxy.Cluster{Services: m.cluster.Services, EndpointSlices: m.cluster.EndpointSlices, Nodes: m.cluster.Nodes},
 		Services: service.Config{
 			NodeName: m.Name, NodeIPs: []netip.Addr{m.IP}, ClusterCIDRs: []netip.Prefix{m.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{m.ServiceCIDR},
 		},
@@ -169,23 +180,15 @@ func (m *Member) RunProxy(ctx context.Context) error {
 
 // runPeers makes the pods of other nodes reachable until ctx ends. The routes stay.
 func (m *Member) runPeers(ctx context.Context) error {
-	client, err := NewClient(m.API)
-	if err != nil {
-		return err
-	}
 	return peers.New(peers.Config{
-		NodeName: m.Name, IP: m.IP, ClusterCIDR: m.ClusterCIDR, Tunnel: tunnel, Client: client, Log: m.Log.With("part", "network"),
+		NodeName: m.Name, IP: m.IP, ClusterCIDR: m.ClusterCIDR, Tunnel: tunnel, Nodes: m.cluster.Nodes, Log: m.Log.With("part", "network"),
 	}).Run(ctx)
 }
 
 // runAnnouncer answers for addresses of load balancers until ctx ends. They stay.
 func (m *Member) runAnnouncer(ctx context.Context) error {
-	client, err := NewClient(m.API)
-	if err != nil {
-		return err
-	}
 	return announce.New(announce.Config{
-		NodeName: m.Name, IP: m.IP, Link: balancersLink, Client: client, Log: m.Log.With("part", "network"),
+		NodeName: m.Name, IP: m.IP, Link: balancersLink, Services: m.cluster.Services, Log: m.Log.With("part", "network"),
 	}).Run(ctx)
 }
 

@@ -58,6 +58,7 @@ func Background(held datadir.Held) []Part {
 // Parts are those of a machine.
 func (m *Member) Parts() []Part {
 	parts := []Part{
+		{Name: "what is known of the cluster", Run: m.cluster.Run, Again: true},
 		{Name: "agent", Run: m.RunAgent},
 		{Name: "service proxy", Run: m.RunProxy, Again: true},
 		{Name: "routes to other nodes", Run: m.runPeers, Again: true},
