@@ -341,3 +341,21 @@ func FuzzLookup(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkReverse measures the name of one of 10,000 endpoints of a headless Service.
+func BenchmarkReverse(b *testing.B) {
+	z := newZone()
+	z.SetService(service("large", nil, "None"))
+	for i := range 100 {
+		endpoints := make([]string, 100)
+		for j := range endpoints {
+			endpoints[j] = fmt.Sprintf("10.9.%d.%d", i, j)
+		}
+		z.SetSlice(slice("large", fmt.Sprint("large-", i), nil, endpoints...))
+	}
+	for b.Loop() {
+		if a, _ := z.Lookup("7.42.9.10.in-addr.arpa.", dns.TypePTR); len(a.Answer) != 1 {
+			b.Fatal(text(a))
+		}
+	}
+}

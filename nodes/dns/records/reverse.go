@@ -41,22 +41,16 @@ func (z *Zone) reverse(name, lower string, qtype uint16) (Answer, bool) {
 // of the endpoints of headless Services that have it.
 func (z *Zone) pointers(addr netip.Addr) []string {
 	var names []string
-	for _, k := range z.names[addr] {
-		s := z.services[k]
+	for _, n := range z.names[addr] {
+		s := z.services[n.service]
 		if s == nil {
 			continue
 		}
-		service := k.name + "." + k.namespace + ".svc." + z.domain
-		if slices.Contains(s.ips, addr) {
+		service := n.service.name + "." + n.service.namespace + ".svc." + z.domain
+		if n.slice == nil {
 			names = append(names, service)
-		}
-		if s.headless() {
-			z.ready(k, s, func(_ *slice, e endpoint) bool {
-				if e.addr == addr {
-					names = append(names, e.label()+"."+service)
-				}
-				return true
-			})
+		} else if e := n.slice.endpoints[n.at]; s.headless() && (e.ready || s.unready) {
+			names = append(names, e.label()+"."+service)
 		}
 	}
 	slices.Sort(names)

@@ -34,15 +34,22 @@ type Zone struct {
 	slices     map[key]*slice
 	// byService are the slices of a Service, in the order of their names.
 	byService map[key][]*slice
-	// names are the Services with an address, as a cluster IP or an endpoint: one
-	// entry for each time.
-	names map[netip.Addr][]key
+	// names are what has an address: one entry for each time.
+	names map[netip.Addr][]named
 	// pods are the addresses of pods in a namespace, and how many sources tell of them.
 	pods          map[podAddress]int
 	podNamespaces map[string]int
 }
 
 type key struct{ namespace, name string }
+
+// named is a Service whose cluster IP an address is, or that has it as an endpoint: then
+// it is this one of a slice.
+type named struct {
+	service key
+	slice   *slice
+	at      int
+}
 
 type podAddress struct {
 	namespace string
@@ -83,7 +90,7 @@ func NewZone(cfg Config) *Zone {
 	z := &Zone{
 		domain: dns.CanonicalName(cfg.Domain), server: cfg.Server,
 		services: map[key]*service{}, namespaces: map[string]int{}, slices: map[key]*slice{}, byService: map[key][]*slice{},
-		names: map[netip.Addr][]key{}, pods: map[podAddress]int{}, podNamespaces: map[string]int{},
+		names: map[netip.Addr][]named{}, pods: map[podAddress]int{}, podNamespaces: map[string]int{},
 	}
 	for _, r := range cfg.Ranges {
 		if r.IsValid() {
@@ -124,7 +131,7 @@ func (z *Zone) SetService(svc *corev1.Service) {
 	z.services[k] = s
 	z.namespaces[k.namespace]++
 	for _, ip := range s.ips {
-		z.names[ip] = append(z.names[ip], k)
+		z.names[ip] = append(z.names[ip], named{service: k})
 	}
 }
 
@@ -143,7 +150,7 @@ func (z *Zone) dropService(k key) {
 	delete(z.services, k)
 	count(z.namespaces, k.namespace, -1)
 	for _, ip := range s.ips {
-		z.unname(ip, k)
+		z.unname(ip, named{service: k})
 	}
 }
 
@@ -201,8 +208,8 @@ func (z *Zone) SetSlice(es *discoveryv1.EndpointSlice) {
 	list := z.byService[s.service]
 	at, _ := slices.BinarySearchFunc(list, s.name, func(have *slice, name string) int { return strings.Compare(have.name, name) })
 	z.byService[s.service] = slices.Insert(list, at, s)
-	for _, e := range s.endpoints {
-		z.names[e.addr] = append(z.names[e.addr], s.service)
+	for i, e := range s.endpoints {
+		z.names[e.addr] = append(z.names[e.addr], named{s.service, s, i})
 		if e.pod {
 			z.pod(s.service.namespace, e.addr, 1)
 		}
@@ -227,8 +234,8 @@ func (z *Zone) dropSlice(k key) {
 	} else {
 		delete(z.byService, s.service)
 	}
-	for _, e := range s.endpoints {
-		z.unname(e.addr, s.service)
+	for i, e := range s.endpoints {
+		z.unname(e.addr, named{s.service, s, i})
 		if e.pod {
 			z.pod(s.service.namespace, e.addr, -1)
 		}
@@ -258,9 +265,9 @@ func (z *Zone) pod(namespace string, addr netip.Addr, by int) {
 	count(z.podNamespaces, namespace, by)
 }
 
-func (z *Zone) unname(addr netip.Addr, k key) {
+func (z *Zone) unname(addr netip.Addr, n named) {
 	list := z.names[addr]
-	if i := slices.Index(list, k); i >= 0 {
+	if i := slices.Index(list, n); i >= 0 {
 		list = slices.Delete(list, i, i+1)
 	}
 	if len(list) == 0 {
