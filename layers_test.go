@@ -91,7 +91,7 @@ var rooms = map[string][]string{
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/ingress":  {"routes", "certificates", "upstream", "serve", "."},
-	"nodes/dns":      {"records", "settings", "forward", "resolv", "."},
+	"nodes/dns":      {"records", "settings", "resolv", "forward", "."},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"service", "kernel", "iptables", "nftables", "health", "."},
 	"cmd/headway":    {"headwaytest", "report", "cli", "datadir", "memory", "gitops", "review", "member", "up", "cluster", ".", "crash", "e2e"},

@@ -28,6 +28,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/dns"
+	"headway.dev/nodes/dns/resolv"
 	"headway.dev/nodes/eviction"
 	"headway.dev/nodes/known"
 	"headway.dev/nodes/machine"
@@ -46,8 +47,8 @@ type Config struct {
 	NodeName string
 	// NodeIP is the address at which other nodes and the API server reach this
 	// one.
-	NodeIP  string
-	Client  kubernetes.Interface
+	NodeIP string
+	Client kubernetes.Interface
 	// Cluster is what the node knows of the cluster, which the caller runs.
 	Cluster *known.Cluster
 	Runtime runtime.Interface
@@ -91,7 +92,7 @@ type Config struct {
 	// serves none.
 	IngressMetrics prometheus.Gatherer
 	// ResolvConf is the file of the node's own name servers, for pods and for
-	// NameServer; default /etc/resolv.conf.
+	// NameServer; default resolv.Own.
 	ResolvConf string
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's, for example containerd://1.6.20.
@@ -145,7 +146,7 @@ func (c *Config) check() error {
 		c.EvictionPeriod = eviction.DefaultPeriod
 	}
 	if c.ResolvConf == "" {
-		c.ResolvConf = "/etc/resolv.conf"
+		c.ResolvConf = resolv.Own
 	}
 	if c.NameServer != nil {
 		c.ClusterDNS, c.ClusterDomain = []string{c.NameServer.Address.Addr().String()}, c.NameServer.Domain

@@ -36,7 +36,7 @@ type Config struct {
 	Ranges []netip.Prefix
 	// Clients are the addresses that may ask; none: all.
 	Clients []netip.Prefix
-	// ResolvConf is the file that names the node's name servers.
+	// ResolvConf is the file that names the node's name servers, or resolv.Own.
 	ResolvConf string
 	// Kept is the file in which the settings are kept for starts while the API is away;
 	// empty: they are not kept.
@@ -64,6 +64,8 @@ type Server struct {
 	// might be asked of strangers.
 	configured atomic.Bool
 	hosts      atomic.Pointer[settings.Hosts]
+	// about is the ConfigMap with the settings in force; nil: there is none.
+	about atomic.Pointer[corev1.ConfigMap]
 }
 
 // New returns a server that answers nothing yet.
@@ -71,14 +73,20 @@ func New(cfg Config) *Server {
 	if cfg.Warn == nil {
 		cfg.Warn = func(*corev1.ConfigMap, string, string) {}
 	}
-	s := &Server{
-		cfg:     cfg,
-		zone:    records.NewZone(records.Config{Domain: cfg.Domain, Ranges: cfg.Ranges, Server: cfg.Address.Addr()}),
-		forward: forward.New(forward.Config{ResolvConf: cfg.ResolvConf, Self: cfg.Address, Log: cfg.Log}),
-	}
+	s := &Server{cfg: cfg, zone: records.NewZone(records.Config{Domain: cfg.Domain, Ranges: cfg.Ranges, Server: cfg.Address.Addr()})}
+	s.forward = forward.New(forward.Config{ResolvConf: cfg.ResolvConf, Self: cfg.Address, Looped: s.looped, Log: cfg.Log})
 	s.metrics = newMetrics(s.forward)
 	s.pods.zone = s.zone
 	return s
+}
+
+// looped tells of a name server that asks this one what it is asked.
+func (s *Server) looped(server netip.AddrPort, zone string) {
+	about, of := s.about.Load(), "the node's resolv.conf, or the upstreamNameservers of the ConfigMap,"
+	if zone != "." {
+		of = "the stubDomains of the ConfigMap, for " + zone + ","
+	}
+	s.cfg.Warn(about, "NameServerLoop", fmt.Sprintf("The name server %s leads back to the cluster's and is not asked: it is of %s and must not ask the cluster's", server, of))
 }
 
 // holdPeriod is how often the address is looked at.

@@ -105,6 +105,7 @@ func (c *settingsStore) put(m *corev1.ConfigMap) {
 	if m != nil && len(m.BinaryData) > 0 {
 		s.cfg.Warn(m, "InvalidDNSSettings", "binaryData has no effect")
 	}
+	s.about.Store(m)
 	if err := s.configure(data); err != nil {
 		s.cfg.Log.Warn("the settings of the cluster DNS stay as they were", "err", err)
 		s.cfg.Warn(m, "InvalidDNSSettings", "The settings stay as they were: "+err.Error())

@@ -49,7 +49,7 @@ type Env struct {
 	ClusterDomain string
 	// Policies has NetworkPolicies kept to; nil: nobody does.
 	Policies Policies
-	// ResolvConf is the file of the node's own name servers.
+	// ResolvConf is the file of the node's own name servers, or resolv.Own.
 	ResolvConf string
 	// PodPidsLimit is the largest number of processes and threads in a pod;
 	// negative is no limit.
@@ -95,7 +95,7 @@ func (a *Env) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod) po
 // sandboxConfig is what the runtime is to make of a pod, and what users have to be told
 // of that.
 func (a *Env) sandboxConfig(p *corev1.Pod) (cfg runtime.SandboxConfig, warnings []string, err error) {
-	conf, warnings := resolv.Conf(p, resolv.Node{Servers: a.ClusterDNS, Domain: a.ClusterDomain, ResolvConf: machine.ReadSmall(a.ResolvConf)})
+	conf, warnings := resolv.Conf(p, resolv.Node{Servers: a.ClusterDNS, Domain: a.ClusterDomain, ResolvConf: machine.ReadSmall(resolv.File(a.ResolvConf))})
 	cfg = pod.SandboxConfig(p, conf)
 	cfg.Resources.PidsLimit = max(a.PodPidsLimit, 0)
 	cfg.Hostname, err = pod.KernelHostname(p, a.ClusterDomain)

@@ -5,13 +5,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"headway.dev/manifests/nodeconfig"
 	"headway.dev/nodes/dns"
+	"headway.dev/nodes/dns/resolv"
 )
 
 const (
@@ -19,18 +18,13 @@ const (
 	nameServerLink = "headway-dns"
 	// balancersLink has the addresses of load balancers that this node answers for.
 	balancersLink = "headway-lb"
-	etcResolvConf = "/etc/resolv.conf"
-	// What systemd-resolved writes: etcResolvConf names stubAddress then, which pods
-	// cannot reach, and resolvedConf the servers behind it.
-	stubAddress  = "127.0.0.53"
-	resolvedConf = "/run/systemd/resolve/resolv.conf"
 )
 
 // names checks the flags about names.
 func (o *Options) names(cfg *Config) error {
 	cfg.ResolvConf = o.ResolvConf
 	if o.ResolvConf == "" {
-		cfg.ResolvConf = nodeResolvConf()
+		cfg.ResolvConf = resolv.Own
 	} else if path, err := filepath.Abs(o.ResolvConf); err != nil {
 		return fmt.Errorf("--resolv-conf: %w", err)
 	} else if _, err := os.Stat(path); err != nil {
@@ -67,27 +61,6 @@ func (cfg *Config) Join(cluster nodeconfig.Config) error {
 		}
 	}
 	return nil
-}
-
-// nodeResolvConf is the file that names the name servers of this machine.
-func nodeResolvConf() string {
-	data, err := os.ReadFile(etcResolvConf)
-	if err != nil {
-		return etcResolvConf
-	}
-	var servers []string
-	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "nameserver" {
-			servers = append(servers, fields[1])
-		}
-	}
-	if len(servers) == 0 || slices.ContainsFunc(servers, func(s string) bool { return s != stubAddress }) {
-		return etcResolvConf
-	}
-	if _, err := os.Stat(resolvedConf); err != nil {
-		return etcResolvConf
-	}
-	return resolvedConf
 }
 
 // nameServer configures the node's name server; nil without one.

@@ -77,7 +77,7 @@ type Config struct {
 	ClusterDomain string
 	// NameServer is the zero address without a cluster DNS.
 	NameServer netip.Addr
-	// ResolvConf is the file that names this node's name servers.
+	// ResolvConf is the file that names this node's name servers, or resolv.Own.
 	ResolvConf string
 	Log        *slog.Logger
 

@@ -19,7 +19,7 @@ import (
 
 // Config is what a Forwarder needs; fields may be zero.
 type Config struct {
-	// ResolvConf is the file that names the upstream servers.
+	// ResolvConf is the file that names the upstream servers, or resolv.Own.
 	ResolvConf string
 	// Self is the own address, which is never asked.
 	Self netip.AddrPort
@@ -32,7 +32,10 @@ type Config struct {
 	Parallel, PerClient int
 	// CacheBytes bounds what the cache takes, about. Default: 4 MiB.
 	CacheBytes int
-	Log        *slog.Logger
+	// Looped is told of a server that leads back here for the names of a zone, which is
+	// "." for all but those of stub domains. It is not asked then.
+	Looped func(server netip.AddrPort, zone string)
+	Log    *slog.Logger
 }
 
 // Errors of Ask, apart from those of the way to the servers.
@@ -93,6 +96,9 @@ func New(cfg Config) *Forwarder {
 	}
 	if cfg.Total <= 0 {
 		cfg.Total = 3 * cfg.Attempt
+	}
+	if cfg.Looped == nil {
+		cfg.Looped = func(netip.AddrPort, string) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -408,6 +408,41 @@ func TestLoop(t *testing.T) {
 	})
 }
 
+// A server of a stub domain that asks here for its names alone is found out, and told.
+func TestLoopOfAStubDomain(t *testing.T) {
+	var f atomic.Pointer[forward.Forwarder]
+	circle := serve(t, anywhere(), func(m *dns.Msg, _ bool) {
+		m.Rcode = dns.RcodeNameError
+		if name := m.Question[0].Name; strings.HasSuffix(name, ".corp.example.") {
+			if _, err := f.Load().Ask(context.Background(), forward.Question{Name: name, Type: m.Question[0].Qtype}, netip.MustParseAddr("10.0.0.9")); err != nil {
+				m.Rcode = dns.RcodeServerFailure
+			}
+		}
+	})
+	works := serve(t, anywhere(), address("192.0.2.1", 60))
+	told := make(chan string, 10)
+	made := forward.New(forward.Config{Attempt: time.Second, Looped: func(server netip.AddrPort, zone string) { told <- fmt.Sprint(server, " ", zone) }})
+	f.Store(made)
+	made.SetRoutes(map[string][]netip.AddrPort{"Corp.example": {circle.addr, works.addr}, "other.example": {works.addr}}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { made.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	if got, want := <-told, fmt.Sprint(circle.addr, " corp.example."); got != want {
+		t.Errorf("told of %s, want %s", got, want)
+	}
+	before := circle.udp.Load()
+	for _, name := range []string{"www.corp.example.", "www.other.example."} {
+		if got := answer(t, made, name); got != "192.0.2.1" {
+			t.Errorf("%s is %s", name, got)
+		}
+	}
+	if circle.udp.Load() != before {
+		t.Error("it is asked")
+	}
+}
+
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !f(); <-time.After(10 * time.Millisecond) {

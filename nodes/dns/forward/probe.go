@@ -55,13 +55,26 @@ func (f *Forwarder) Run(ctx context.Context) {
 	}
 }
 
+// longestName is that of a name with its last dot.
+const longestName = 254
+
 // probe finds out whether a server leads back here.
 func (f *Forwarder) probe(ctx context.Context, s *server) {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // it never fails
 	text := hex.EncodeToString(random[:])
-	// Of two labels: servers may keep a single one from others. No zone has it.
+	// Of two labels: servers may keep a single one from others. No zone has it. In a stub
+	// domain, as its server may send nothing else back here.
 	name := text[:16] + "." + text[16:] + "."
+	if s.zone != "." {
+		if name += s.zone; len(name) > longestName {
+			name = text[:8] + "." + s.zone
+		}
+		if len(name) > longestName {
+			s.probed.Store(true) // there are no names in it
+			return
+		}
+	}
 	f.probes.mu.Lock()
 	f.probes.seen[name] = false
 	f.probes.mu.Unlock()
@@ -78,7 +91,8 @@ func (f *Forwarder) probe(ctx context.Context, s *server) {
 	if looped != s.looped.Load() {
 		s.looped.Store(looped)
 		if looped {
-			f.cfg.Log.Error("a name server leads back to the cluster's and is not asked; the node's resolv.conf must not name servers that ask the cluster's", "server", s.address.String())
+			f.cfg.Log.Error("a name server leads back to the cluster's and is not asked; neither the node's resolv.conf nor the settings may name servers that ask the cluster's", "server", s.address.String(), "zone", s.zone)
+			f.cfg.Looped(s.address, s.zone)
 		}
 	}
 	s.probed.Store(err == nil || looped)

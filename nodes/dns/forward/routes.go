@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"headway.dev/nodes/dns/resolv"
 )
 
 const (
@@ -27,9 +29,11 @@ const (
 // server is one that may be asked.
 type server struct {
 	address netip.AddrPort
-	failed  atomic.Int64 // when, in Unix nanoseconds; 0 if it answered since
-	looped  atomic.Bool
-	probed  atomic.Bool
+	// zone is the stub domain whose server it is; ".": all names.
+	zone   string
+	failed atomic.Int64 // when, in Unix nanoseconds; 0 if it answered since
+	looped atomic.Bool
+	probed atomic.Bool
 }
 
 func (s *server) fail(now time.Time) { s.failed.Store(now.UnixNano()) }
@@ -62,18 +66,19 @@ type routes struct {
 func (r *routes) set(stubs map[string][]netip.AddrPort, upstream []netip.AddrPort, self netip.AddrPort) {
 	made := make(map[string][]*server, len(stubs))
 	for domain, list := range stubs {
-		made[dns.CanonicalName(domain)] = serversOf(list, self)
+		zone := dns.CanonicalName(domain)
+		made[zone] = serversOf(zone, list, self)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stubs, r.upstream = made, serversOf(upstream, self)
+	r.stubs, r.upstream = made, serversOf(".", upstream, self)
 }
 
-func serversOf(list []netip.AddrPort, self netip.AddrPort) []*server {
+func serversOf(zone string, list []netip.AddrPort, self netip.AddrPort) []*server {
 	var out []*server
 	for _, a := range list {
 		if a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port()); a != self && !slices.ContainsFunc(out, func(s *server) bool { return s.address == a }) {
-			out = append(out, &server{address: a})
+			out = append(out, &server{address: a, zone: zone})
 		}
 	}
 	return out
@@ -121,7 +126,7 @@ func (r *routes) reload(file string, self netip.AddrPort, now time.Time, log *sl
 		return false
 	}
 	r.looked = now
-	data, err := readFile(file)
+	data, err := readFile(resolv.File(file))
 	if err != nil {
 		if !r.unread {
 			log.Warn("the node's name servers stay as they are", "err", err)
@@ -145,7 +150,7 @@ func (r *routes) reload(file string, self netip.AddrPort, now time.Time, log *sl
 			list = append(list, a)
 		}
 	}
-	r.node = serversOf(list, self)
+	r.node = serversOf(".", list, self)
 	return true
 }
 
