@@ -22,7 +22,7 @@ import (
 // writer is what writes the rules of one mode.
 type writer interface {
 	Apply(ctx context.Context, changes service.Changes) error
-	Refused() bool
+	Refused() map[types.NamespacedName]error
 	Again()
 }
 
@@ -166,7 +166,7 @@ func TestRefusedRules(t *testing.T) {
 		if n := strings.Count(log.String(), "the service does not work"); n != i+1 {
 			t.Errorf("refused %d times, want once each:\n%s", n, log.String())
 		}
-		if !w.Refused() {
+		if len(w.Refused()) != 1 || w.Refused()[types.NamespacedName{Namespace: "test", Name: "bad"}] == nil {
 			t.Error("it is not told that something was refused")
 		}
 		eventually(t, "the other service answers", reaches(nil, vip+":80", a))
@@ -184,8 +184,8 @@ func TestRefusedRules(t *testing.T) {
 			t.Errorf("refused %d times, want once more:\n%s", n, log.String())
 		}
 		first.All = true
-		if err := w.Apply(t.Context(), first); err != nil || w.Refused() {
-			t.Errorf("after the service went: %v, refused: %t", err, w.Refused())
+		if err := w.Apply(t.Context(), first); err != nil || len(w.Refused()) > 0 {
+			t.Errorf("after the service went: %v, refused: %v", err, w.Refused())
 		}
 	}
 }

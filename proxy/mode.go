@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"headway.dev/proxy/iptables"
 	"headway.dev/proxy/nftables"
 	"headway.dev/proxy/service"
@@ -40,9 +42,9 @@ type rules interface {
 	// Verify reports whether another program removed rules, which the next Apply
 	// writes again.
 	Verify(ctx context.Context) (missing bool, err error)
-	// Refused reports whether the kernel refused rules of some Services, which
-	// do not work. Again has the next Apply try them once more.
-	Refused() bool
+	// Refused says which Services' rules the kernel refused, and why: they do not
+	// work. Again has the next Apply try them once more.
+	Refused() map[types.NamespacedName]error
 	Again()
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/proxy/health"
 	"headway.dev/proxy/kernel"
@@ -39,8 +40,12 @@ func (s *slow) Apply(context.Context, service.Changes) error {
 }
 func (s *slow) Verify(context.Context) (bool, error) { return false, nil }
 
-func (s *slow) Refused() (bad bool) {
-	s.do(func() { bad = s.bad })
+func (s *slow) Refused() (bad map[types.NamespacedName]error) {
+	s.do(func() {
+		if s.bad {
+			bad = map[types.NamespacedName]error{{Name: "bad"}: errors.New("refused")}
+		}
+	})
 	return bad
 }
 func (s *slow) Again() { s.do(func() { s.tries++ }) }

@@ -62,7 +62,9 @@ type Config struct {
 	// VerifyPeriod is how often to check whether another program removed the
 	// rules; 1 minute if zero.
 	VerifyPeriod time.Duration
-	Log          *slog.Logger
+	// Warn is told what users have to know of a Service; it may be nil.
+	Warn func(about types.NamespacedName, uid types.UID, reason, message string)
+	Log  *slog.Logger
 }
 
 // Proxy keeps the node's rules up to date.
@@ -72,6 +74,7 @@ type Proxy struct {
 	fronts *service.Fronts
 	flows  *kernel.Flows
 	health *health.Servers
+	told   map[types.NamespacedName]bool // of which Services it was told that they are refused
 	// open is set while node ports on 127.0.0.1 are, which rules have to guard.
 	open bool
 }
@@ -79,6 +82,9 @@ type Proxy struct {
 // New prepares a proxy. It fails if the programs that write the rules are
 // missing.
 func New(cfg Config) (*Proxy, error) {
+	if cfg.Warn == nil {
+		cfg.Warn = func(types.NamespacedName, types.UID, string, string) {}
+	}
 	cfg.VerifyPeriod = cmp.Or(cfg.VerifyPeriod, time.Minute)
 	cfg.Mode = cmp.Or(cfg.Mode, ModeIptables)
 	if cfg.Source == nil {
@@ -175,7 +181,7 @@ func (p *Proxy) loop(ctx context.Context) {
 		default:
 			failures = 0
 			p.cfg.Log.Debug("service rules are up to date", "services", len(changes.Services), "took", took)
-			if !p.rules.Refused() {
+			if !p.tell(p.rules.Refused()) {
 				refused = 0
 				continue
 			}
@@ -213,6 +219,9 @@ func (p *Proxy) apply(ctx context.Context, changes Changes) error {
 		})
 		if err != nil { // one Service does not stop the others
 			p.cfg.Log.Error("cannot decide about a service; its rules stay as they were", "service", name.String(), "error", err)
+			if before := p.fronts.Decided(name); before != nil {
+				decided.Of[name] = before // or else it would be gone, if these are all that there are
+			}
 		}
 	}
 	p.health.Apply(ctx, decided)
@@ -224,6 +233,22 @@ func (p *Proxy) apply(ctx context.Context, changes Changes) error {
 		return err
 	}
 	return errors.Join(p.openLoopback(), p.flows.Forget())
+}
+
+// tell tells of Services that the kernel refuses, once each while it does, and reports
+// whether there are any.
+func (p *Proxy) tell(refused map[types.NamespacedName]error) bool {
+	told := make(map[types.NamespacedName]bool, len(refused))
+	for name, why := range refused {
+		if told[name] = true; p.told[name] {
+			continue
+		}
+		if d := p.fronts.Decided(name); d != nil {
+			p.cfg.Warn(name, d.UID, "ServiceNotServed", fmt.Sprintf("The kernel of node %s refuses the rules of the Service, which is not served there: %v", p.cfg.Services.NodeName, why))
+		}
+	}
+	p.told = told
+	return len(refused) > 0
 }
 
 // openLoopback opens node ports on 127.0.0.1, once the rules that guard them are

@@ -356,6 +356,34 @@ func testAffinity(t *testing.T, mode proxy.Mode) {
 	}
 }
 
+// A client that was away for longer than the affinity lasts gets any endpoint.
+func TestAffinityEnds(t *testing.T) { eachMode(t, testAffinityEnds) }
+
+func testAffinityEnds(t *testing.T, mode proxy.Mode) {
+	t.Helper()
+	servers(t, a, b, c)
+	client := newPod(t, "10.244.0.20")
+	m := newMemory()
+	m.set(newService("web", vip, 0, func(s *corev1.Service) {
+		s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+		s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(1))}}
+	}), ready(a), ready(b), ready(c))
+	start(t, mode, m)
+	eventually(t, "the service answers", func() bool { _, _, err := client.try(vip + ":80"); return err == nil })
+	served := map[string]bool{}
+	for range 20 { // all on one: 1 in 3^19
+		by, _, err := client.ask(vip + ":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if served[by] = true; len(served) > 1 {
+			return
+		}
+		<-time.After(2100 * time.Millisecond) // both count in whole seconds
+	}
+	t.Errorf("the client stays at %v", served)
+}
+
 // A UDP flow is led elsewhere when its endpoint goes, although its client
 // keeps sending from the same port.
 func TestUDP(t *testing.T) { eachMode(t, testUDP) }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"headway.dev/manifests/bisect"
 	"headway.dev/manifests/nodepolicy"
 )
 
@@ -134,38 +135,29 @@ func (r *Rules) writePolicies(ctx context.Context) error {
 		return err
 	}
 	clear(r.changed)
-	tries := mostTries
-	if len(suspects) > 1 {
-		half := len(suspects) / 2
-		r.reopen(ctx, suspects[:half], &tries)
-		r.reopen(ctx, suspects[half:], &tries)
-	}
+	bisect.Admit(suspects, mostTries, func(ids []string) error { return r.reopen(ctx, ids) })
 	if r.policy.known {
 		return nil
 	}
 	return r.policy.write(ctx, r.rules)
 }
 
-// reopen opens those of some shut profiles that the kernel takes.
-func (r *Rules) reopen(ctx context.Context, ids []string, tries *int) {
-	if *tries <= 0 || ctx.Err() != nil {
-		return
+// reopen opens some shut profiles if the kernel takes them.
+func (r *Rules) reopen(ctx context.Context, ids []string) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	*tries--
 	for _, id := range ids {
 		r.open(id)
 	}
 	err := r.policy.write(ctx, r.rules)
 	if err == nil {
 		clear(r.changed)
-		return
+		return nil
 	}
 	for _, id := range ids {
 		r.close(id, err)
 		delete(r.changed, id)
 	}
-	if half := len(ids) / 2; half > 0 {
-		r.reopen(ctx, ids[:half], tries)
-		r.reopen(ctx, ids[half:], tries)
-	}
+	return err
 }

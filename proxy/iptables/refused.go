@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,8 +19,8 @@ func passing(err error) bool {
 }
 
 // withdraw takes out what the Services add of which one added that rule to a
-// chain that all share, until retry.
-func (t *table) withdraw(rule string) bool {
+// chain that all share, until again.
+func (t *table) withdraw(rule string, why error) bool {
 	var whose []types.NamespacedName
 	for name, p := range t.parts {
 		for _, rules := range [][]string{p.services, p.externals, p.nodePorts, p.reject} {
@@ -32,7 +33,7 @@ func (t *table) withdraw(rule string) bool {
 	for _, name := range whose {
 		d := t.parts[name].of
 		t.takeOne(name, nil)
-		t.withdrawn[name] = d
+		t.withdrawn[name], t.whyWithdrawn[name] = d, why
 	}
 	if len(whose) > 0 {
 		t.share()
@@ -40,19 +41,31 @@ func (t *table) withdraw(rule string) bool {
 	return len(whose) > 0
 }
 
-// refuses reports whether something is missing that the kernel refused.
-func (t *table) refuses() bool {
+// refuses adds to out the Services of which something is missing that the kernel refused.
+func (t *table) refuses(out map[types.NamespacedName]error) {
 	for id := range t.refused {
 		if _, wanted := t.want[id]; !wanted {
 			delete(t.refused, id) // its Service is gone
 		}
 	}
-	return len(t.refused)+len(t.withdrawn) > 0
+	maps.DeleteFunc(t.whyRefused, func(id chainID, _ error) bool { _, still := t.refused[id]; return !still })
+	maps.DeleteFunc(t.whyWithdrawn, func(name types.NamespacedName, _ error) bool { _, still := t.withdrawn[name]; return !still })
+	maps.Copy(out, t.whyWithdrawn)
+	if len(t.refused) == 0 {
+		return
+	}
+	for name, p := range t.parts {
+		for _, c := range p.chains {
+			if why, refused := t.whyRefused[chainID{c.Table, c.Name}]; refused {
+				out[name] = why
+			}
+		}
+	}
 }
 
 // again wants once more what the kernel refused.
 func (t *table) again() {
-	if !t.refuses() {
+	if t.refuses(map[types.NamespacedName]error{}); len(t.refused)+len(t.withdrawn) == 0 {
 		return
 	}
 	for id, rules := range t.refused {

@@ -7,8 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/proxy/service"
 )
@@ -40,7 +41,7 @@ func (r *Rules) Name(ctx context.Context) (string, error) {
 // Apply makes the kernel's rules those of the decisions, of which the changed
 // ones are given. After an error the next Apply writes everything again. If the
 // kernel refuses the chain of one service (because it lacks a module, say), that
-// chain is left empty and logged, and Refused returns true; it does not keep the
+// chain is left empty and logged, and Refused tells of it; it does not keep the
 // others from being applied, and is tried again when it changes or after Again.
 func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
 	var errs []error
@@ -53,9 +54,13 @@ func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
 	return errors.Join(errs...)
 }
 
-// Refused reports whether the kernel refused rules of a Service.
-func (r *Rules) Refused() bool {
-	return slices.ContainsFunc(r.tables, (*table).refuses)
+// Refused says which Services' rules the kernel refused, and why: they do not work.
+func (r *Rules) Refused() map[types.NamespacedName]error {
+	out := map[types.NamespacedName]error{}
+	for _, t := range r.tables {
+		t.refuses(out)
+	}
+	return out
 }
 
 // Again has the next Apply try once more what the kernel refused.

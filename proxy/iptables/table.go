@@ -40,6 +40,9 @@ type table struct {
 	// the Services of which it would not take what they add to chains that all share.
 	refused   map[chainID][]string
 	withdrawn map[types.NamespacedName]*service.Decision
+	// why is what the program said last of each of both.
+	whyRefused   map[chainID]error
+	whyWithdrawn map[types.NamespacedName]error
 }
 
 type chainID struct{ table, name string }
@@ -55,7 +58,7 @@ func newTable(cfg service.Config, family service.Family, log *slog.Logger) (*tab
 	t := &table{
 		cfg: cfg, family: family, ipt: ipt, log: log,
 		parts: map[types.NamespacedName]*part{}, want: map[chainID][]string{}, dirty: map[chainID]bool{}, refused: map[chainID][]string{},
-		withdrawn: map[types.NamespacedName]*service.Decision{},
+		withdrawn: map[types.NamespacedName]*service.Decision{}, whyRefused: map[chainID]error{}, whyWithdrawn: map[types.NamespacedName]error{},
 	}
 	t.share()
 	return t, nil
@@ -191,7 +194,7 @@ func (t *table) replace(ctx context.Context, have map[chainID][]string, all bool
 			return fmt.Errorf("replace %d chains: %w", n, err)
 		}
 		id, rule, ok := culprit(input, err)
-		if ok && !isServiceChain(id.name) && t.withdraw(rule) {
+		if ok && !isServiceChain(id.name) && t.withdraw(rule, err) {
 			t.log.Error("the kernel refuses a service's rules; the service does not work", "rule", rule, "error", err)
 			all = true
 			continue
@@ -200,7 +203,7 @@ func (t *table) replace(ctx context.Context, have map[chainID][]string, all bool
 			return fmt.Errorf("replace %d chains: %w", n, err)
 		}
 		t.log.Error("the kernel refuses a service's rules; the service does not work", "chain", id.name, "error", err)
-		t.refused[id] = t.want[id]
+		t.refused[id], t.whyRefused[id] = t.want[id], err
 		t.want[id] = nil
 		// The tables before the failing one may have been changed already.
 		all = true

@@ -36,6 +36,10 @@ type Rules struct {
 	clients *tracked[string, clients]
 	// known is set if the kernel is known to have what is tracked.
 	known bool
+	// unwritten are the Services whose rules the kernel has not taken yet.
+	unwritten map[types.NamespacedName]*service.Decision
+	// withdrawn are those that it refuses, and that have no rules.
+	withdrawn map[types.NamespacedName]withdrawn
 }
 
 // New finds nft. It changes nothing yet.
@@ -47,6 +51,7 @@ func New(cfg service.Config, log *slog.Logger) (*Rules, error) {
 	r := &Rules{
 		cfg: cfg, nft: nft, log: log, parts: map[types.NamespacedName]*part{}, shapes: map[shape]int{}, loops: map[netip.Addr]int{},
 		elements: newTracked[element, string](), stale: map[string]bool{}, chains: newTracked[string, []string](), clients: newTracked[string, clients](),
+		unwritten: map[types.NamespacedName]*service.Decision{}, withdrawn: map[types.NamespacedName]withdrawn{},
 	}
 	for name, rules := range baseChains(cfg) {
 		r.chains.set(name, rules)
@@ -63,11 +68,9 @@ func (r *Rules) Name(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Apply makes the kernel's rules those of the decisions, of which the changed
-// ones are given, in one transaction. After an error the next Apply writes
-// everything again.
-func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
-	r.take(changes)
+// write makes the kernel's rules what they should be, in one transaction. After an error
+// the next one writes everything again.
+func (r *Rules) write(ctx context.Context) error {
 	if r.known {
 		return r.change(ctx, r.nft.NewTransaction(), false)
 	}
@@ -94,10 +97,14 @@ func (r *Rules) Apply(ctx context.Context, changes service.Changes) error {
 func (r *Rules) take(changes service.Changes) {
 	for name := range changes.Of {
 		r.drop(name)
+		delete(r.withdrawn, name)
 	}
 	if changes.All {
 		for name := range r.parts { // that are left
 			r.drop(name)
+		}
+		for name := range r.withdrawn {
+			delete(r.withdrawn, name)
 		}
 	}
 	for name, d := range changes.Of {
@@ -126,6 +133,7 @@ func (r *Rules) drop(name types.NamespacedName) {
 		}
 	}
 	delete(r.parts, name)
+	delete(r.unwritten, name)
 }
 
 func (r *Rules) add(name types.NamespacedName, d *service.Decision) {
@@ -145,7 +153,7 @@ func (r *Rules) add(name types.NamespacedName, d *service.Decision) {
 	for _, ip := range next.hairpin {
 		r.useHairpin(ip, 1)
 	}
-	r.parts[name] = next
+	r.parts[name], r.unwritten[name] = next, d
 }
 
 func (r *Rules) useShape(s shape, by int) {
@@ -318,13 +326,6 @@ func (r *Rules) Verify(ctx context.Context) (missing bool, err error) {
 	}
 	return false, r.change(ctx, r.nft.NewTransaction(), true)
 }
-
-// Refused returns false: a transaction is carried out as a whole, or its error is
-// that of Apply.
-func (r *Rules) Refused() bool { return false }
-
-// Again does nothing, see Refused.
-func (r *Rules) Again() {}
 
 // Cleanup removes the table. Where there is no nft that works, no proxy has made
 // one.

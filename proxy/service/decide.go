@@ -22,7 +22,7 @@ const sourceRangesAnnotation = corev1.AnnotationLoadBalancerSourceRangesKey
 // Decide decides what the node does for one Service, whose slices are given in
 // any order. zone is the node's zone, empty if it has none.
 func Decide(cfg Config, zone string, svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *Decision {
-	d := &Decision{Name: types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}, Created: svc.CreationTimestamp.Time}
+	d := &Decision{Name: types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}, UID: svc.UID, Created: svc.CreationTimestamp.Time}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return d
 	}

@@ -166,6 +166,7 @@ type Health struct {
 // Decision is what a node does for one Service.
 type Decision struct {
 	Name types.NamespacedName
+	UID  types.UID
 	// Created is when the Service was: of two that name one address, the older has it.
 	Created time.Time
 	Ports   []Port

@@ -49,6 +49,9 @@ func NewFronts() *Fronts {
 	return &Fronts{decided: map[types.NamespacedName]*Decision{}, claims: map[front][]claim{}}
 }
 
+// Decided is what was decided last of a Service; nil: it is not known.
+func (f *Fronts) Decided(name types.NamespacedName) *Decision { return f.decided[name] }
+
 // Settle takes out of the decisions what belongs to other Services. The result also
 // has the Services that get something, or lose it, by the changes of others.
 func (f *Fronts) Settle(changes Changes) Changes {

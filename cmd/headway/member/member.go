@@ -16,7 +16,11 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	kube "k8s.io/component-base/version"
@@ -164,13 +168,24 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 
 // RunProxy gives Services their addresses until ctx ends. Its rules stay.
 func (m *Member) RunProxy(ctx context.Context) error {
+	client, err := NewClient(m.API)
+	if err != nil {
+		return err
+	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	defer broadcaster.Shutdown()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kube-proxy", Host: m.Name})
 	p, err := proxy.New(proxy.Config{
 		Cluster: proxy.Cluster{Services: m.cluster.Services, EndpointSlices: m.cluster.EndpointSlices, Nodes: m.cluster.Nodes},
 		Services: service.Config{
 			NodeName: m.Name, NodeIPs: []netip.Addr{m.IP}, ClusterCIDRs: []netip.Prefix{m.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{m.ServiceCIDR},
 		},
 		Mode: m.proxyMode,
-		Log:  m.Log.With("part", "proxy"),
+		Warn: func(about types.NamespacedName, uid types.UID, reason, message string) {
+			events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: about.Namespace, Name: about.Name, UID: uid}, corev1.EventTypeWarning, reason, message)
+		},
+		Log: m.Log.With("part", "proxy"),
 	})
 	if err != nil {
 		return err
