@@ -46,7 +46,7 @@ var owners = map[string][]string{
 // room belongs to it, unless it has a table of its own. Tests may reach into
 // every room of their top folder.
 var rooms = map[string][]string{
-	"manifests":       {"guard", "bisect", "egress", "loop", "nodeconfig", "nodepolicy", "model", "yaml"},
+	"manifests":       {"guard", "bisect", "egress", "loop", "gateway", "nodeconfig", "nodepolicy", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "honour", "custom", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "why", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
@@ -69,6 +69,7 @@ var rooms = map[string][]string{
 		"eventttl",
 		"gc",
 		"ingress",
+		"gateway",
 		"job",
 		"loadbalancer",
 		"cronjob",

@@ -1,0 +1,208 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Gateway is one of Headway's own classes.
+type Gateway struct {
+	*gatewayv1.Gateway
+	Listeners []*Listener
+	fault     fault // why nothing of it is served
+}
+
+// Listener is one of a Gateway's.
+type Listener struct {
+	Gateway *Gateway
+	Spec    *gatewayv1.Listener
+	// Hostname is in small letters; empty: all hosts.
+	Hostname string
+	// Certificates are the Secrets that it may use, if it terminates TLS.
+	Certificates []types.NamespacedName
+	// Attached counts routes.
+	Attached int32
+
+	kinds      []gatewayv1.RouteGroupKind
+	accepted   fault
+	conflict   fault
+	references fault
+	selector   labels.Selector
+}
+
+// Secure reports whether a listener terminates TLS.
+func (l *Listener) Secure() bool { return l.Spec.Protocol == gatewayv1.HTTPSProtocolType }
+
+// Served reports whether requests are accepted. One of HTTPS without a certificate that
+// holds is not: nobody could speak to it.
+func (l *Listener) Served() bool {
+	return !l.Gateway.fault.is() && !l.accepted.is() && !l.conflict.is() && (!l.Secure() || len(l.Certificates) > 0)
+}
+
+// String is for messages.
+func (l *Listener) String() string {
+	return fmt.Sprintf("%s of the Gateway %s/%s", l.Spec.Name, l.Gateway.Namespace, l.Gateway.Name)
+}
+
+func (d *Decision) newGateway(g *gatewayv1.Gateway) *Gateway {
+	out := &Gateway{Gateway: g}
+	switch s := &g.Spec; {
+	case len(s.Addresses) > 0:
+		out.fault = faultf(gatewayv1.GatewayReasonUnsupportedAddress, "Gateways have the addresses of the nodes, and cannot ask for others")
+	case s.Infrastructure != nil && s.Infrastructure.ParametersRef != nil:
+		out.fault = faultf(gatewayv1.GatewayReasonInvalidParameters, "there are no parameters: spec.infrastructure.parametersRef has to be empty")
+	case s.TLS != nil && s.TLS.Frontend != nil:
+		out.fault = faultf(gatewayv1.GatewayReasonInvalid, "certificates of clients are not verified: spec.tls.frontend has to be empty")
+	case s.TLS != nil && s.TLS.Backend != nil:
+		out.fault = faultf(gatewayv1.GatewayReasonInvalid, "backends are shown no certificate: spec.tls.backend has to be empty")
+	}
+	for i := range g.Spec.Listeners {
+		out.Listeners = append(out.Listeners, d.newListener(out, &g.Spec.Listeners[i]))
+	}
+	return out
+}
+
+func (d *Decision) newListener(g *Gateway, spec *gatewayv1.Listener) *Listener {
+	l := &Listener{Gateway: g, Spec: spec, Hostname: strings.ToLower(string(deref(spec.Hostname, "")))}
+	l.accepted = l.unsupported()
+	if !l.accepted.is() && d.in.Taken != nil {
+		if who := d.in.Taken(spec.Port); who != "" {
+			l.accepted = faultf(gatewayv1.ListenerReasonPortUnavailable, "the port %d of the nodes is %s", spec.Port, who)
+		}
+	}
+	l.setKinds()
+	if l.Secure() && !l.accepted.is() {
+		d.certify(l)
+	}
+	return l
+}
+
+// unsupported is what a listener asks for and does not get.
+func (l *Listener) unsupported() fault {
+	spec := l.Spec
+	switch {
+	case spec.Protocol != gatewayv1.HTTPProtocolType && spec.Protocol != gatewayv1.HTTPSProtocolType:
+		return faultf(gatewayv1.ListenerReasonUnsupportedProtocol, "%s is not served: the protocols are HTTP and HTTPS", spec.Protocol)
+	case spec.Port == 80 && l.Secure():
+		return faultf(gatewayv1.ListenerReasonPortUnavailable, "the port 80 is that of HTTP, which it shares with Ingresses")
+	case spec.Port == 443 && !l.Secure():
+		return faultf(gatewayv1.ListenerReasonPortUnavailable, "the port 443 is that of HTTPS, which it shares with Ingresses")
+	case l.Secure() && spec.TLS == nil:
+		return faultf(gatewayv1.ListenerReasonUnsupportedValue, "HTTPS needs tls.certificateRefs")
+	case l.Secure() && deref(spec.TLS.Mode, gatewayv1.TLSModeTerminate) != gatewayv1.TLSModeTerminate:
+		return faultf(gatewayv1.ListenerReasonUnsupportedValue, "HTTPS ends at the Gateway: tls.mode has to be Terminate")
+	case spec.TLS != nil && len(spec.TLS.Options) > 0:
+		return faultf(gatewayv1.ListenerReasonUnsupportedValue, "there are no options of TLS: tls.options has to be empty")
+	}
+	if a := spec.AllowedRoutes; a != nil && a.Namespaces != nil && deref(a.Namespaces.From, gatewayv1.NamespacesFromSame) == gatewayv1.NamespacesFromSelector {
+		var err error
+		if l.selector, err = metav1.LabelSelectorAsSelector(a.Namespaces.Selector); err != nil {
+			return faultf(gatewayv1.ListenerReasonUnsupportedValue, "allowedRoutes.namespaces.selector: %v", err)
+		}
+	}
+	return fault{}
+}
+
+// setKinds finds out which kinds of routes may be attached.
+func (l *Listener) setKinds() {
+	group := gatewayv1.Group(gatewayv1.GroupName)
+	all := []gatewayv1.RouteGroupKind{{Group: &group, Kind: "HTTPRoute"}, {Group: &group, Kind: "GRPCRoute"}}
+	l.kinds = []gatewayv1.RouteGroupKind{}
+	if l.Spec.Protocol != gatewayv1.HTTPProtocolType && l.Spec.Protocol != gatewayv1.HTTPSProtocolType {
+		return
+	}
+	if l.Spec.AllowedRoutes == nil || len(l.Spec.AllowedRoutes.Kinds) == 0 {
+		l.kinds = all
+		return
+	}
+	for _, want := range l.Spec.AllowedRoutes.Kinds {
+		if i := slices.IndexFunc(all, func(k gatewayv1.RouteGroupKind) bool { return deref(want.Group, group) == group && want.Kind == k.Kind }); i >= 0 {
+			l.kinds = append(l.kinds, all[i])
+			continue
+		}
+		l.references = faultf(gatewayv1.ListenerReasonInvalidRouteKinds, "routes of the kind %s are not served", want.Kind)
+	}
+}
+
+// certify finds out which certificates a listener has.
+func (d *Decision) certify(l *Listener) {
+	for _, ref := range l.Spec.TLS.CertificateRefs {
+		name := secretOf(l.Gateway.Gateway, ref)
+		problem := ""
+		switch {
+		case !isSecret(ref):
+			l.references = faultf(gatewayv1.ListenerReasonInvalidCertificateRef, "certificates are Secrets, not of the kind %s", deref(ref.Kind, "Secret"))
+			continue
+		case !d.grants.permits(GatewayKind, l.Gateway.Namespace, schema.GroupKind{Kind: "Secret"}, name):
+			l.references = faultf(gatewayv1.ListenerReasonRefNotPermitted, "no ReferenceGrant permits Gateways of the namespace %s to refer to the Secret %s", l.Gateway.Namespace, name)
+			continue
+		case d.in.Certificate != nil:
+			problem = d.in.Certificate(name)
+		}
+		if problem != "" {
+			l.references = faultf(gatewayv1.ListenerReasonInvalidCertificateRef, "the Secret %s is no certificate: %s", name, problem)
+			continue
+		}
+		l.Certificates = append(l.Certificates, name)
+	}
+	if len(l.Spec.TLS.CertificateRefs) == 0 {
+		l.references = faultf(gatewayv1.ListenerReasonInvalidCertificateRef, "HTTPS needs tls.certificateRefs")
+	}
+}
+
+// conflicts finds the listeners that cannot be told from others: of all Gateways, as they
+// share the nodes' addresses. The oldest Gateway's come first.
+func (d *Decision) conflicts() {
+	type host struct {
+		port int32
+		name string
+	}
+	protocols, hosts := map[int32]*Listener{}, map[host]*Listener{}
+	for _, g := range d.Gateways {
+		for _, l := range g.Listeners {
+			if g.fault.is() || l.accepted.is() {
+				continue
+			}
+			if first := protocols[l.Spec.Port]; first != nil && first.Spec.Protocol != l.Spec.Protocol {
+				l.conflict = faultf(gatewayv1.ListenerReasonProtocolConflict, "the listener %s serves %s at the port %d", first, first.Spec.Protocol, l.Spec.Port)
+				continue
+			}
+			at := host{l.Spec.Port, l.Hostname}
+			if first := hosts[at]; first != nil {
+				l.conflict = faultf(gatewayv1.ListenerReasonHostnameConflict, "the listener %s serves the same host at the port %d", first, l.Spec.Port)
+				continue
+			}
+			hosts[at] = l
+			if protocols[l.Spec.Port] == nil {
+				protocols[l.Spec.Port] = l
+			}
+		}
+	}
+}
+
+// allows reports whether a listener lets routes of a kind and a namespace be attached.
+func (d *Decision) allows(l *Listener, kind, namespace string) bool {
+	if !slices.ContainsFunc(l.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == kind }) {
+		return false
+	}
+	from := gatewayv1.NamespacesFromSame
+	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil {
+		from = deref(a.Namespaces.From, from)
+	}
+	switch from {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSame:
+		return namespace == l.Gateway.Namespace
+	case gatewayv1.NamespacesFromSelector:
+		return l.selector != nil && l.selector.Matches(labels.Set(d.in.Namespaces[namespace]))
+	}
+	return false
+}

@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Route is an HTTPRoute or a GRPCRoute.
+type Route struct {
+	metav1.Object
+	HTTP *gatewayv1.HTTPRoute // nil: it is a GRPCRoute
+	GRPC *gatewayv1.GRPCRoute
+	// Kind is that of the route.
+	Kind schema.GroupKind
+	// Attached are the listeners that serve it, each once.
+	Attached []Attachment
+	Parents  []Parent
+
+	common   *gatewayv1.CommonRouteSpec
+	hosts    []gatewayv1.Hostname
+	refs     []gatewayv1.BackendObjectReference
+	existing []gatewayv1.RouteParentStatus
+	fault    fault // what of it cannot be served
+}
+
+// Attachment is a listener that serves a route for some hosts.
+type Attachment struct {
+	Listener *Listener
+	// Hosts are names, *.NAME for all names that end so, or one empty one for all.
+	Hosts []string
+}
+
+// Parent is a reference of a route to one of Headway's Gateways, and its status.
+type Parent struct {
+	Ref        gatewayv1.ParentReference
+	Conditions []metav1.Condition
+}
+
+// resolve finds the parents of a route.
+func (d *Decision) resolve(r *Route) {
+	d.judge(r)
+	refs := d.references(r)
+	attached := map[*Listener]bool{}
+	for _, ref := range r.common.ParentRefs {
+		if deref(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || deref(ref.Kind, "Gateway") != "Gateway" {
+			continue
+		}
+		g := d.byName[types.NamespacedName{Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(r.GetNamespace()))), Name: string(ref.Name)}]
+		if g == nil {
+			continue // another controller's, or nobody's
+		}
+		list, problem := d.attach(r, g, ref)
+		if r.fault.is() {
+			problem, list = r.fault, nil
+		}
+		for _, a := range list {
+			if !attached[a.Listener] {
+				attached[a.Listener] = true
+				a.Listener.Attached++
+				if a.Listener.Served() {
+					r.Attached = append(r.Attached, a)
+				}
+			}
+		}
+		var c conditions
+		if problem.is() {
+			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionAccepted), problem.reason, false, "%s", problem.message)
+		} else {
+			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionAccepted), string(gatewayv1.RouteReasonAccepted), true, "the route is attached")
+		}
+		if refs.is() {
+			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionResolvedRefs), refs.reason, false, "%s", refs.message)
+		} else {
+			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionResolvedRefs), string(gatewayv1.RouteReasonResolvedRefs), true, "all references are resolved")
+		}
+		r.Parents = append(r.Parents, Parent{ref, c})
+	}
+}
+
+// attach finds the listeners of a Gateway that a reference is about, and which of them take
+// the route.
+func (d *Decision) attach(r *Route, g *Gateway, ref gatewayv1.ParentReference) ([]Attachment, fault) {
+	named := slices.DeleteFunc(slices.Clone(g.Listeners), func(l *Listener) bool {
+		return ref.SectionName != nil && *ref.SectionName != "" && *ref.SectionName != l.Spec.Name || ref.Port != nil && *ref.Port != l.Spec.Port
+	})
+	if len(named) == 0 {
+		return nil, faultf(gatewayv1.RouteReasonNoMatchingParent, "the Gateway has no listener of that name or port")
+	}
+	allowed := slices.DeleteFunc(slices.Clone(named), func(l *Listener) bool { return !d.allows(l, r.Kind.Kind, r.GetNamespace()) })
+	if len(allowed) == 0 {
+		return nil, faultf(gatewayv1.RouteReasonNotAllowedByListeners, "no listener takes routes of this kind and namespace")
+	}
+	var list []Attachment
+	var taken fault
+	for _, l := range allowed {
+		hosts := intersection(l.Hostname, r.hosts)
+		if len(hosts) == 0 {
+			continue
+		}
+		if hosts, taken = d.claim(r, l, hosts, taken); len(hosts) == 0 {
+			continue
+		}
+		list = append(list, Attachment{l, hosts})
+	}
+	switch {
+	case len(list) == 0 && taken.is():
+		return nil, taken
+	case len(list) == 0:
+		return nil, faultf(gatewayv1.RouteReasonNoMatchingListenerHostname, "no listener has a host of the route")
+	}
+	return list, fault{}
+}
+
+// claim leaves of the hosts those that no route of the other kind has at the listener: an
+// HTTPRoute and a GRPCRoute do not share one, and the older gets it.
+func (d *Decision) claim(r *Route, l *Listener, hosts []string, before fault) ([]string, fault) {
+	if r.fault.is() {
+		return hosts, before
+	}
+	if d.claims[l] == nil {
+		d.claims[l] = map[string]*Route{}
+	}
+	var left []string
+	for _, h := range hosts {
+		if first := d.claims[l][h]; first != nil && first.Kind != r.Kind {
+			before = faultf(gatewayv1.RouteReasonNotAllowedByListeners, "the host %q of the listener %s is that of the %s %s/%s, which is older", h, l.Spec.Name, first.Kind.Kind, first.GetNamespace(), first.GetName())
+			continue
+		}
+		if d.claims[l][h] == nil {
+			d.claims[l][h] = r
+		}
+		left = append(left, h)
+	}
+	return left, before
+}
+
+// intersection are the hosts of a route that a listener has.
+func intersection(listener string, route []gatewayv1.Hostname) []string {
+	if len(route) == 0 {
+		return []string{listener}
+	}
+	var list []string
+	for _, h := range route {
+		host := strings.ToLower(string(h))
+		switch {
+		case listener == "" || covers(listener, host):
+		case covers(host, listener):
+			host = listener
+		default:
+			continue
+		}
+		if !slices.Contains(list, host) {
+			list = append(list, host)
+		}
+	}
+	return list
+}
+
+// covers reports whether a host, which may be *.NAME, has all that another one has.
+func covers(host, other string) bool {
+	if host == other {
+		return true
+	}
+	parent, wild := strings.CutPrefix(host, "*")
+	return wild && strings.HasSuffix(other, parent) && len(other) > len(parent)
+}
+
+// Backend is the port of a Service that a reference of a route means, or why there is none:
+// a reason of the condition ResolvedRefs, and words for people.
+func (d *Decision) Backend(r *Route, ref gatewayv1.BackendObjectReference) (service types.NamespacedName, port int32, reason, message string) {
+	name, f := d.backend(r, ref)
+	return name, deref(ref.Port, 0), f.reason, f.message
+}
+
+func (d *Decision) backend(r *Route, ref gatewayv1.BackendObjectReference) (types.NamespacedName, fault) {
+	name := types.NamespacedName{Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(r.GetNamespace()))), Name: string(ref.Name)}
+	if deref(ref.Group, "") != "" || deref(ref.Kind, "Service") != "Service" {
+		return name, faultf(gatewayv1.RouteReasonInvalidKind, "backends are Services, not of the kind %s", deref(ref.Kind, "Service"))
+	}
+	if !d.grants.permits(r.Kind, r.GetNamespace(), schema.GroupKind{Kind: "Service"}, name) {
+		return name, faultf(gatewayv1.RouteReasonRefNotPermitted, "no ReferenceGrant permits %ss of the namespace %s to refer to the Service %s", r.Kind.Kind, r.GetNamespace(), name)
+	}
+	svc := d.in.Service(name)
+	if svc == nil {
+		return name, faultf(gatewayv1.RouteReasonBackendNotFound, "there is no Service %s", name)
+	}
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return name, faultf(gatewayv1.RouteReasonUnsupportedProtocol, "the Service %s is of the type ExternalName, which leads out of the cluster and is not served", name)
+	}
+	if !slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool {
+		return p.Port == deref(ref.Port, 0) && (p.Protocol == "" || p.Protocol == corev1.ProtocolTCP)
+	}) {
+		return name, faultf(gatewayv1.RouteReasonBackendNotFound, "the Service %s has no TCP port %d", name, deref(ref.Port, 0))
+	}
+	return name, fault{}
+}
+
+// references is the first thing that is wrong about the backends of a route.
+func (d *Decision) references(r *Route) fault {
+	for _, ref := range r.refs {
+		if _, f := d.backend(r, ref); f.is() {
+			return f
+		}
+	}
+	return fault{}
+}
