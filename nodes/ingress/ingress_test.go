@@ -64,10 +64,8 @@ func start(t *testing.T, edit func(*fake.Clientset), objects ...apiruntime.Objec
 	if edit != nil {
 		edit(n.client)
 	}
-	cluster := known.Open(known.Config{Client: n.client, Ingresses: true, Log: slog.New(slog.DiscardHandler)})
-	s := ingress.New(ingress.Config{
-		Cluster: cluster,
-		HTTP:    n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Source: func() netip.Addr { return netip.MustParseAddr("127.0.0.2") }, Client: n.client,
+	n.run(ingress.Config{
+		HTTP: n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Source: func() netip.Addr { return netip.MustParseAddr("127.0.0.2") }, Client: n.client,
 		Warn: func(about *networkingv1.Ingress, reason, message string) {
 			name := "node"
 			if about != nil {
@@ -77,21 +75,25 @@ func start(t *testing.T, edit func(*fake.Clientset), objects ...apiruntime.Objec
 		},
 		Log: slog.New(slog.DiscardHandler),
 	})
+	return n
+}
+
+// run runs a proxy until the test ends, with what is known of the API.
+func (n *node) run(cfg ingress.Config) {
+	cfg.Cluster = known.Open(known.Config{Client: n.client, Ingresses: true, Log: cfg.Log})
+	s := ingress.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	followed := make(chan error, 1)
-	go func() { followed <- cluster.Run(ctx) }()
+	done := make(chan error, 2)
+	go func() { done <- cfg.Cluster.Run(ctx) }()
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	n.t.Cleanup(func() {
 		cancel()
-		if err := <-followed; err != nil {
-			t.Error(err)
-		}
-		if err := <-done; err != nil {
-			t.Error(err)
+		for range cap(done) {
+			if err := <-done; err != nil {
+				n.t.Error(err)
+			}
 		}
 	})
-	return n
 }
 
 // get is the status and the text of an answer, and the name of the certificate.

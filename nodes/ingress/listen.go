@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,12 +15,15 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
+	"headway.dev/nodes/ingress/serve"
 )
 
 // listener is one of the addresses that are served.
 type listener struct {
 	address string
 	secure  bool
+	port    int32     // as Gateways know it
+	fixed   bool      // Ingresses are served, too
 	wake    loop.Flag // whether there is something to serve has changed
 }
 
@@ -49,9 +53,12 @@ func (s *Server) listen(ctx context.Context, l *listener) {
 		s.cfg.Log.Error("ingresses are not served; trying again", "address", l.address, "err", err, "in", wait)
 		message := fmt.Sprintf("%s is not served: %v", l.address, err)
 		s.cfg.Warn(nil, "IngressNotServed", message)
-		for _, i := range s.own() {
-			s.cfg.Warn(i, "IngressNotServed", message)
+		if l.fixed {
+			for _, i := range s.own() {
+				s.cfg.Warn(i, "IngressNotServed", message)
+			}
 		}
+		s.warnGateways(l.port, message)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -74,12 +81,16 @@ func (s *Server) serve(ctx context.Context, l *listener) error {
 	wg.Go(func() {
 		guard.Do(ctx, "end serving ingresses", func() {
 			defer cancel()
-			for s.active.Load() && ctx.Err() == nil {
+			for s.wanted(l) && ctx.Err() == nil {
 				l.wake.Sleep(ctx, lookPeriod)
 			}
 		})
 	})
-	return s.web.Serve(ctx, on, l.secure)
+	at := serve.Place{Port: l.port, Ingresses: l.fixed}
+	if l.secure {
+		at.Certificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate(l, hello) }
+	}
+	return s.web.ServeAt(ctx, on, at)
 }
 
 // dialer connects to endpoints.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,8 +26,15 @@ func (s *Server) lookRoutes() {
 	}
 	list := s.own()
 	next := routes.FromIngresses(list)
-	s.upstreams.KeepBackends(next.Backends)
+	gateways := s.lookGateways()
+	have := next.Backends
+	if gateways != nil {
+		have = maps.Clone(have)
+		maps.Copy(have, gateways.Backends)
+	}
+	s.upstreams.KeepBackends(have)
 	s.web.SetRoutes(next.Table)
+	s.web.SetGateways(gateways)
 	names := map[types.NamespacedName]bool{}
 	for _, i := range list {
 		names[types.NamespacedName{Namespace: i.Namespace, Name: i.Name}] = true
@@ -39,8 +47,13 @@ func (s *Server) lookRoutes() {
 	s.served = names
 	s.change(func() {
 		s.version++
-		if !s.active.Load() {
+		if !s.active.Load() && len(s.ports) == 0 {
 			s.needed, s.since = s.version, time.Now()
+		}
+		s.ports = gateways.Ports()
+		s.forPorts = map[int32][]routes.Certificate{}
+		for port := range s.ports {
+			s.forPorts[port] = gateways.Certificates(port)
 		}
 		s.secrets, s.of = next.Certificates, map[types.NamespacedName][]*networkingv1.Ingress{}
 		for _, i := range list {
@@ -70,6 +83,18 @@ func (s *Server) wake() {
 	for _, l := range s.serving {
 		l.wake.Set()
 	}
+	s.listeners.Set()
+}
+
+// wanted reports whether there is something to serve at an address.
+func (s *Server) wanted(l *listener) bool {
+	if l.fixed && s.active.Load() {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	secure, ok := s.ports[l.port]
+	return ok && secure == l.secure
 }
 
 // own are the Ingresses to serve.
@@ -106,11 +131,16 @@ const (
 // next one of the same namespace, or else to the proxy's own certificate.
 func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (again time.Duration) {
 	s.mu.Lock()
-	wanted, of, version := s.secrets, s.of, s.version
+	wanted, ports, of, version := s.secrets, s.forPorts, s.of, s.version
 	s.mu.Unlock()
 	names := map[types.NamespacedName]bool{}
 	for _, c := range wanted {
 		names[c.Secret] = true
+	}
+	for _, list := range ports {
+		for _, c := range list {
+			names[c.Secret] = true
+		}
 	}
 	for name := range s.parsed {
 		if !names[name] {
@@ -140,7 +170,7 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 				}
 				if now := time.Now(); now.Sub(published) > publishPeriod {
 					published = now
-					s.publish(wanted)
+					s.publish(wanted, ports)
 				}
 				if fault != "" {
 					for _, i := range of[name] {
@@ -151,7 +181,7 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 		})
 	}
 	wg.Wait()
-	s.publish(wanted)
+	s.publish(wanted, ports)
 	s.told.tell("certificates", warnings)
 	if again == 0 {
 		s.change(func() { s.looked = version })
@@ -161,7 +191,7 @@ func (s *Server) lookCertificates(ctx context.Context, secrets *objects.Cache) (
 }
 
 // publish puts in force what has been parsed.
-func (s *Server) publish(wanted []routes.Certificate) {
+func (s *Server) publish(wanted []routes.Certificate, ports map[int32][]routes.Certificate) {
 	byHost := map[string]*tls.Certificate{}
 	for _, c := range wanted {
 		if p := s.parsed[c.Secret]; p.certificate != nil && byHost[c.Host] == nil {
@@ -169,13 +199,23 @@ func (s *Server) publish(wanted []routes.Certificate) {
 		}
 	}
 	s.certificates.Set(byHost)
+	ofPorts := map[int32]map[string][]*tls.Certificate{}
+	for port, list := range ports {
+		ofPorts[port] = map[string][]*tls.Certificate{}
+		for _, c := range list {
+			if p := s.parsed[c.Secret]; p.certificate != nil {
+				ofPorts[port][c.Host] = append(ofPorts[port][c.Host], p.certificate)
+			}
+		}
+	}
+	s.portCertificates.Store(&ofPorts)
 }
 
 // ready is how long there is nothing to serve at an address, if nothing happens; 0: there
 // is. Who serves HTTPS before it has the certificates gives clients one that they
 // complain about.
 func (s *Server) ready(l *listener) time.Duration {
-	if !s.active.Load() {
+	if !s.wanted(l) {
 		return lookPeriod
 	}
 	s.mu.Lock()

@@ -13,7 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
@@ -40,9 +42,15 @@ type Config struct {
 	// Cluster has what the proxy serves by, but for the Secrets that Client reads.
 	Cluster *known.Cluster
 	Client  kubernetes.Interface
+	// Custom reads Gateways and their routes; nil: none are served.
+	Custom dynamic.Interface
+	// Taken are ports that no Gateway gets, by what has them.
+	Taken map[int32]string
 	// Warn is told what users have to know: of an Ingress, or if it is nil, of the node.
 	Warn func(about *networkingv1.Ingress, reason, message string)
-	Log  *slog.Logger
+	// WarnGateway is told what users of a Gateway have to know.
+	WarnGateway func(about *gatewayv1.Gateway, reason, message string)
+	Log         *slog.Logger
 }
 
 // drain is how long requests may take to end once the proxy ends.
@@ -66,6 +74,15 @@ type Server struct {
 	// of are the Ingresses that name a secret.
 	of map[types.NamespacedName][]*networkingv1.Ingress
 
+	gateways gateways
+	// ports are those that Gateways are served at, and whether by TLS.
+	ports map[int32]bool
+	// forPorts are the certificates of the ports' listeners, and portCertificates those that
+	// could be read, by their hosts.
+	forPorts         map[int32][]routes.Certificate
+	portCertificates atomic.Pointer[map[int32]map[string][]*tls.Certificate]
+	listeners        loop.Flag // look at the ports
+
 	// version counts what has been wanted of the certificates; looked is the one that has
 	// been looked at, and needed the one that has to be before HTTPS is served, but for
 	// certificatesWait after since.
@@ -79,6 +96,7 @@ type Server struct {
 	told    told
 	serving []*listener
 	served  map[types.NamespacedName]bool   // by lookRoutes alone: what it served last
+	routed  map[types.NamespacedName]bool   // and which routes, by their labels
 	parsed  map[types.NamespacedName]parsed // for lookCertificates alone
 }
 
@@ -93,17 +111,21 @@ func New(cfg Config) *Server {
 	if cfg.Warn == nil {
 		cfg.Warn = func(*networkingv1.Ingress, string, string) {}
 	}
+	if cfg.WarnGateway == nil {
+		cfg.WarnGateway = func(*gatewayv1.Gateway, string, string) {}
+	}
 	s := &Server{
 		cfg: cfg, ingresses: map[types.NamespacedName]*networkingv1.Ingress{}, classes: map[string]*networkingv1.IngressClass{},
-		routes: loop.NewFlag(), certs: loop.NewFlag(), parsed: map[types.NamespacedName]parsed{},
+		routes: loop.NewFlag(), certs: loop.NewFlag(), listeners: loop.NewFlag(), parsed: map[types.NamespacedName]parsed{},
 	}
+	s.gateways.init()
 	s.told.warn = cfg.Warn
 	s.upstreams = upstream.New(dialer{cfg.Pods, cfg.Source}.dial)
 	s.web = serve.New(serve.Config{
 		HTTPS: cfg.HTTPS, Trusted: cfg.Trusted, ProxyProtocol: cfg.ProxyProtocol, AccessLog: cfg.AccessLog,
 		Upstreams: s.upstreams, Certificates: &s.certificates, Drain: drain, Log: cfg.Log,
 	})
-	for _, l := range []*listener{{address: cfg.HTTP}, {address: cfg.HTTPS, secure: true}} {
+	for _, l := range []*listener{{address: cfg.HTTP, port: 80, fixed: true}, {address: cfg.HTTPS, port: 443, fixed: true, secure: true}} {
 		if l.address != "" {
 			l.wake = loop.NewFlag()
 			s.serving = append(s.serving, l)
@@ -142,6 +164,9 @@ func (s *Server) Run(ctx context.Context) error {
 			return s.lookCertificates(ctx, secrets), nil
 		})
 	})
+	if s.cfg.Custom != nil {
+		s.followGateways(again)
+	}
 	for _, l := range s.serving {
 		again("serve ingresses", func(ctx context.Context) { s.listen(ctx, l) })
 	}

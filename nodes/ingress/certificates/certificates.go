@@ -52,6 +52,31 @@ func (s *Store) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return s.self(time.Now())
 }
 
+// Choose is the certificate of a listener of a Gateway for a connection: that of the most
+// exact host, where *.NAME is for all names that end so and an empty one for all, and of its
+// certificates the first that the client can use, or else the first. Nil: there is none.
+func Choose(byHost map[string][]*tls.Certificate, hello *tls.ClientHelloInfo) *tls.Certificate {
+	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	list := byHost[name]
+	for at := name; len(list) == 0; {
+		_, parent, more := strings.Cut(at, ".")
+		if !more {
+			list = byHost[""]
+			break
+		}
+		list, at = byHost["*."+parent], parent
+	}
+	for _, c := range list {
+		if hello.SupportsCertificate(c) == nil {
+			return c
+		}
+	}
+	if len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
 // selfTime is how long a certificate of the proxy's own is valid. It is made anew when
 // half of that is over.
 const selfTime = 365 * 24 * time.Hour

@@ -24,9 +24,10 @@ const (
 // DefaultTimeout is how long a backend may take until its answer begins.
 const DefaultTimeout = time.Minute
 
-// Options are the settings of one Ingress.
+// Options are the settings of one Ingress, or of one rule of a route.
 type Options struct {
-	Timeout   time.Duration // 0: none
+	Timeout   time.Duration // until an answer begins; 0: none
+	Whole     time.Duration // until an answer has ended; 0: none
 	BodyLimit int64         // in bytes; 0: none
 	Redirect  bool
 }

@@ -13,17 +13,28 @@ type Backend struct {
 	Service types.NamespacedName
 	// Port has the name or the number of the Service's port.
 	Port networkingv1.ServiceBackendPort
+	// HTTP2 says that it speaks HTTP/2 if its Service says nothing else.
+	HTTP2 bool
 }
 
 // Action is what is done with a request.
 type Action struct {
-	// From is whose rule it is.
+	// From is whose rule it is, of the kind Kind; without one it is an Ingress'.
 	From types.NamespacedName
-	// Backend is where the request goes.
+	Kind string
+	// Backend is where the request goes, unless Split says it.
 	Backend Backend
 	// Unserved says why there is no Backend, for people; empty if there is.
 	Unserved string
 	Options  Options
+	// Split are the backends that share the requests of a route; nil: it is none.
+	Split *Split
+	// Filters are what is done with requests and answers, and Redirect is what they are
+	// answered with in place of a backend's answer; nil: nothing.
+	Filters  *Filters
+	Redirect *Redirect
+	// Prefix is the one that the path was found by.
+	Prefix string
 }
 
 // PathType is how a path of a rule is compared with that of a request.
@@ -35,16 +46,23 @@ const (
 	Prefix
 	// Rest is what no other path of the same host takes.
 	Rest
+	// Regexp is an expression for the whole path. It comes after Exact, before Prefix.
+	Regexp
+	// Late is an expression that comes after all prefixes but /.
+	Late
 )
 
 // Rule is one of those that make a Table. Of rules that say something about the same
 // host and path, the first is in force.
 type Rule struct {
 	// Host is a name, *.NAME for all names that have one label more, or empty for all.
-	Host   string
-	Type   PathType
-	Path   string
-	Action *Action
+	Host string
+	Type PathType
+	Path string
+	// Conditions are what else a request has to have; nil: nothing. Of rules with the
+	// same host and path and with Conditions, the first that a request fits is in force.
+	Conditions *Conditions
+	Action     *Action
 }
 
 // Table finds the action of a request.
@@ -53,12 +71,31 @@ type Table struct {
 	any             *paths
 	// rest is for what no host has.
 	rest *Action
+	// deep has *.NAME be for all names that end so, as the Gateway API has it.
+	deep bool
 }
 
 // paths are those of one host.
 type paths struct {
-	exact, prefix map[string]*Action
+	exact, prefix map[string][]entry
+	regexps, late []entry
 	rest          *Action
+}
+
+// entry is one of the rules of a path.
+type entry struct {
+	conditions *Conditions
+	action     *Action
+}
+
+// first is the action of the first that a request, which may be nil, fits.
+func first(list []entry, path string, r *Request) *Action {
+	for i := range list {
+		if list[i].conditions.fit(path, r) {
+			return list[i].action
+		}
+	}
+	return nil
 }
 
 // NewTable makes a table of rules, and returns those that are not in force, as an
@@ -83,14 +120,22 @@ func (t *Table) add(r Rule) bool {
 		p.rest = r.Action
 		return true
 	}
+	add := entry{r.Conditions, r.Action}
 	in, key := p.exact, r.Path
-	if r.Type == Prefix {
+	switch r.Type {
+	case Regexp:
+		p.regexps = append(p.regexps, add)
+		return true
+	case Late:
+		p.late = append(p.late, add)
+		return true
+	case Prefix:
 		in, key = p.prefix, strings.TrimRight(r.Path, "/")
 	}
-	if in[key] != nil {
-		return false
+	if n := len(in[key]); n > 0 && in[key][n-1].conditions == nil {
+		return false // that one takes all
 	}
-	in[key] = r.Action
+	in[key] = append(in[key], add)
 	return true
 }
 
@@ -113,7 +158,7 @@ func (t *Table) host(host string) *paths {
 }
 
 func newPaths() *paths {
-	return &paths{exact: map[string]*Action{}, prefix: map[string]*Action{}}
+	return &paths{exact: map[string][]entry{}, prefix: map[string][]entry{}}
 }
 
 // Match finds the action of a request for a host, which may have a port, and a path
@@ -121,16 +166,25 @@ func newPaths() *paths {
 // host, and of those that of the longest path, an exact one first. It is nil if there is
 // none.
 func (t *Table) Match(host, requested string) *Action {
+	return t.match(Hostname(host), Clean(requested), nil)
+}
+
+// match is Match for a name and a path that are clean, and for the rest of a request.
+func (t *Table) match(name, clean string, r *Request) *Action {
 	if t == nil {
 		return nil
 	}
-	name, clean := Hostname(host), Clean(requested)
-	candidates := [3]*paths{t.exact[name], nil, t.any}
-	if label, parent, _ := strings.Cut(name, "."); label != "" && parent != "" {
-		candidates[1] = t.wildcard[parent]
+	var room [4]*paths
+	candidates := append(room[:0], t.exact[name])
+	for label, parent, more := strings.Cut(name, "."); more && label != "" && parent != ""; label, parent, more = strings.Cut(parent, ".") {
+		candidates = append(candidates, t.wildcard[parent])
+		if !t.deep {
+			break
+		}
 	}
+	candidates = append(candidates, t.any)
 	for _, p := range candidates {
-		if a := p.match(clean); a != nil {
+		if a := p.match(clean, r); a != nil {
 			return a
 		}
 	}
@@ -142,18 +196,25 @@ func (t *Table) Match(host, requested string) *Action {
 	return t.rest
 }
 
-func (p *paths) match(clean string) *Action {
+func (p *paths) match(clean string, r *Request) *Action {
 	if p == nil {
 		return nil
 	}
-	if a := p.exact[clean]; a != nil {
+	if a := first(p.exact[clean], clean, r); a != nil {
 		return a
 	}
-	for at := strings.TrimRight(clean, "/"); ; at = at[:strings.LastIndexByte(at, '/')] {
-		if a := p.prefix[at]; a != nil || at == "" {
+	if a := first(p.regexps, clean, r); a != nil {
+		return a
+	}
+	for at := strings.TrimRight(clean, "/"); at != ""; at = at[:strings.LastIndexByte(at, '/')] {
+		if a := first(p.prefix[at], clean, r); a != nil {
 			return a
 		}
 	}
+	if a := first(p.late, clean, r); a != nil {
+		return a
+	}
+	return first(p.prefix[""], clean, r)
 }
 
 // Clean is a path as it is compared: absolute and without empty elements, . and .., so

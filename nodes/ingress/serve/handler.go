@@ -34,7 +34,13 @@ const statusClientGone = 499
 // exchange is what is known of one request while it is served.
 type exchange struct {
 	began  time.Time
+	at     *serving
 	action *routes.Action
+	// target is the backend of a route that gets the request.
+	target *routes.Target
+	// mirrors get copies of it.
+	mirrors []routes.Backend
+	sent    *http.Request // as a backend gets it, if there are mirrors
 	// retries are how many endpoints were tried in vain.
 	retries int
 	// fault is why there is no answer of a backend.
@@ -50,12 +56,13 @@ func exchangeOf(ctx context.Context) *exchange {
 
 func (s *Server) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Rewrite:       s.rewrite,
-		Transport:     roundTripper(s.send),
-		FlushInterval: -1, // what a backend sends is sent on at once
-		BufferPool:    &buffers{},
-		ErrorLog:      s.quiet(),
-		ErrorHandler:  s.failed,
+		Rewrite:        s.rewrite,
+		Transport:      roundTripper(s.send),
+		ModifyResponse: s.modify,
+		FlushInterval:  -1, // what a backend sends is sent on at once
+		BufferPool:     &buffers{},
+		ErrorLog:       s.quiet(),
+		ErrorHandler:   s.failed,
 	}
 }
 
@@ -67,6 +74,10 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{began: time.Now()}
+	if x.at, _ = r.Context().Value(servingKey{}).(*serving); x.at == nil {
+		x.at = &serving{Place: Place{Ingresses: true}, base: r.Context(), copies: &sync.WaitGroup{}}
+		defer x.at.copies.Wait()
+	}
 	seen := &recorder{ResponseWriter: w}
 	s.metrics.open.Inc()
 	defer func() {
@@ -93,8 +104,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(seen, "503 service unavailable", http.StatusServiceUnavailable)
 		return
 	}
-	x.action = s.table.Load().Match(r.Host, r.URL.Path)
+	misdirected := false
+	if x.action, misdirected = s.gateways.Load().Match(x.at.Port, r); x.action == nil && !misdirected && x.at.Ingresses {
+		x.action = s.table.Load().Match(r.Host, r.URL.Path)
+	}
 	switch {
+	case misdirected:
+		http.Error(seen, "421 misdirected request", http.StatusMisdirectedRequest)
+		return
 	case r.Method == http.MethodConnect:
 		http.Error(seen, "405 method not allowed", http.StatusMethodNotAllowed)
 		return
@@ -120,7 +137,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A backend may answer before it has read all, and go on reading.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	s.proxy.ServeHTTP(seen, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
+	if x.action.Split == nil {
+		s.proxy.ServeHTTP(seen, r.WithContext(ctx))
+		return
+	}
+	s.route(seen, r.WithContext(ctx), x)
 }
 
 // Why a request is refused before anything else is looked at.
@@ -206,12 +228,18 @@ func (s *Server) rewrite(p *httputil.ProxyRequest) {
 		header.Del("Upgrade")
 		header.Del("Connection")
 	}
+	if x := exchangeOf(p.In.Context()); x != nil {
+		x.edit(p.Out)
+	}
 }
 
 // send sends a request to its backend.
 func (s *Server) send(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r.Context())
-	return s.cfg.Upstreams.Send(r, x.action.Backend, x.action.Options.Timeout, func() {
+	if len(x.mirrors) > 0 {
+		x.sent = r.Clone(x.at.base)
+	}
+	return s.cfg.Upstreams.Send(r, x.backend(), x.action.Options.Timeout, func() {
 		x.retries++
 		s.metrics.retries.Inc()
 	})
@@ -225,6 +253,8 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	var large *http.MaxBytesError
 	code := http.StatusBadGateway
 	switch {
+	case errors.Is(context.Cause(r.Context()), upstream.ErrTimeout):
+		code = http.StatusGatewayTimeout
 	case r.Context().Err() != nil:
 		code = statusClientGone
 	case errors.As(err, &large):

@@ -38,7 +38,16 @@ func newMetrics() *metrics {
 	return m
 }
 
-// Forget drops the figures of an Ingress that is not served any more.
+// Label is what figures have in place of the name of an Ingress: that, or KIND/NAME of a route.
+func Label(kind, name string) string {
+	if kind == "" {
+		return name
+	}
+	return kind + "/" + name
+}
+
+// Forget drops the figures of an Ingress that is not served any more, or by its Label, of a
+// route.
 func (s *Server) Forget(namespace, name string) {
 	labels := prometheus.Labels{"namespace": namespace, "ingress": name}
 	s.metrics.requests.DeletePartialMatch(labels)
@@ -61,6 +70,8 @@ type entry struct {
 	Seconds float64 `json:"seconds"`
 	// Ingress is the one whose rule the request matches.
 	Ingress string `json:"ingress,omitempty"`
+	// Route is the HTTPRoute or GRPCRoute whose rule it matches.
+	Route   string `json:"route,omitempty"`
 	Service string `json:"service,omitempty"`
 	Retries int    `json:"retries,omitempty"`
 	// Fault is why no backend has answered.
@@ -84,7 +95,7 @@ func (s *Server) done(r *http.Request, x *exchange, w *recorder) {
 	took := time.Since(x.began)
 	var namespace, name, service string
 	if a := x.action; a != nil {
-		namespace, name, service = a.From.Namespace, a.From.Name, a.Backend.Service.Name
+		namespace, name, service = a.From.Namespace, Label(a.Kind, a.From.Name), x.backend().Service.Name
 	}
 	status := w.status
 	if status == 0 {
@@ -105,7 +116,9 @@ func (s *Server) done(r *http.Request, x *exchange, w *recorder) {
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		e.Client = addr.Addr().Unmap().String()
 	}
-	if name != "" {
+	if a := x.action; a != nil && a.Kind != "" {
+		e.Route = a.Kind + " " + a.From.String()
+	} else if a != nil && name != "" {
 		e.Ingress = namespace + "/" + name
 	}
 	if x.fault != nil {

@@ -49,11 +49,13 @@ type Config struct {
 
 // Server answers requests.
 type Server struct {
-	cfg     Config
-	proxy   *httputil.ReverseProxy
-	table   atomic.Pointer[routes.Table]
-	metrics *metrics
-	log     struct {
+	cfg      Config
+	proxy    *httputil.ReverseProxy
+	table    atomic.Pointer[routes.Table]
+	gateways atomic.Pointer[routes.Gateways]
+	metrics  *metrics
+	copies   chan struct{} // slots for mirrored requests
+	log      struct {
 		sync.Mutex
 		*json.Encoder
 	}
@@ -63,7 +65,7 @@ type Server struct {
 
 // New returns a server that has no routes.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, metrics: newMetrics(), limits: newLimits(mostConnections, mostPerClient)}
+	s := &Server{cfg: cfg, metrics: newMetrics(), copies: make(chan struct{}, mostCopies), limits: newLimits(mostConnections, mostPerClient)}
 	s.requests = newLimits(cmp.Or(cfg.Requests, mostRequests), cmp.Or(cfg.ClientRequests, mostRequestsPerClient))
 	s.proxy = s.newProxy()
 	if cfg.AccessLog != nil {
@@ -74,6 +76,9 @@ func New(cfg Config) *Server {
 
 // SetRoutes has requests that begin from now on go where a table says.
 func (s *Server) SetRoutes(t *routes.Table) { s.table.Store(t) }
+
+// SetGateways does the same for Gateways, whose routes come before the table.
+func (s *Server) SetGateways(g *routes.Gateways) { s.gateways.Store(g) }
 
 // Metrics are those of the server.
 func (s *Server) Metrics() prometheus.Gatherer { return s.metrics.registry }
@@ -91,14 +96,47 @@ const (
 	streams    = 100
 )
 
-// Serve serves what listener accepts, by TLS if secure is set, until ctx ends. Requests
-// that have begun by then are answered if they take no longer than Config.Drain.
+// Place is what is served at an address.
+type Place struct {
+	// Port is the one that Gateways know it by.
+	Port int32
+	// Ingresses are served, too.
+	Ingresses bool
+	// Certificate chooses the one for a connection; nil: there is no TLS.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// serving is a Place while it is served.
+type serving struct {
+	Place
+	base   context.Context // ends when there is no more time
+	copies *sync.WaitGroup // of mirrored requests
+}
+
+type servingKey struct{}
+
+// Serve serves Ingresses as ServeAt does, by TLS if secure is set, with the certificates of
+// Config.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, secure bool) error {
+	at := Place{Port: 80, Ingresses: true}
+	if secure {
+		at = Place{Port: 443, Ingresses: true, Certificate: s.cfg.Certificates.Get}
+	}
+	return s.ServeAt(ctx, listener, at)
+}
+
+// ServeAt serves what listener accepts until ctx ends. Requests that have begun by then are
+// answered if they take no longer than Config.Drain.
+func (s *Server) ServeAt(ctx context.Context, listener net.Listener, at Place) error {
+	secure := at.Certificate != nil
 	// Its end cuts what has been upgraded, which the library does not know any more.
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	var copies sync.WaitGroup
+	defer copies.Wait()
 	defer cut()
+	here := context.WithValue(base, servingKey{}, &serving{at, base, &copies})
 	server := &http.Server{
-		Handler: s, ErrorLog: s.quiet(), BaseContext: func(net.Listener) context.Context { return base },
+		Handler: s, ErrorLog: s.quiet(), BaseContext: func(net.Listener) context.Context { return here },
 		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
 		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: streams},
 		Protocols: new(http.Protocols),
@@ -126,7 +164,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, secure bool) 
 	})
 	var err error
 	if secure {
-		server.TLSConfig = &tls.Config{GetCertificate: s.cfg.Certificates.Get, MinVersion: tls.VersionTLS12}
+		server.TLSConfig = &tls.Config{GetCertificate: at.Certificate, MinVersion: tls.VersionTLS12}
 		err = server.ServeTLS(listener, "", "")
 	} else {
 		err = server.Serve(listener)

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/manifests/gateway"
 	"headway.dev/nodes/ingress/routes"
 )
 
@@ -48,6 +49,26 @@ type pool struct {
 // SetService takes up a Service or its change.
 func (s *Set) SetService(svc *corev1.Service) {
 	s.change(types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}, func(name types.NamespacedName) { s.services[name] = svc })
+}
+
+// Service is the one of a name; nil: there is none.
+func (s *Set) Service(name types.NamespacedName) *corev1.Service {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.services[name]
+}
+
+// NodePorts are those of TCP that Services have on the nodes.
+func (s *Set) NodePorts() map[int32]types.NamespacedName {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ports := map[int32]types.NamespacedName{}
+	for name, svc := range s.services {
+		for _, p := range gateway.NodePorts(svc) {
+			ports[p] = name
+		}
+	}
+	return ports
 }
 
 // DeleteService forgets a Service.
@@ -194,7 +215,7 @@ func (s *Set) build(b routes.Backend) *pool {
 	}
 	port := &svc.Spec.Ports[i]
 	p := &pool{}
-	for _, key := range s.keys(b.Service, port) {
+	for _, key := range s.keys(b, port) {
 		e := s.endpoints[key]
 		if e == nil {
 			e = newEndpoint(key, s.dial)
@@ -208,14 +229,17 @@ func (s *Set) build(b routes.Backend) *pool {
 
 // keys are the endpoints of a port that are ready, or if there are none, that still
 // serve.
-func (s *Set) keys(service types.NamespacedName, port *corev1.ServicePort) []endpointKey {
+func (s *Set) keys(b routes.Backend, port *corev1.ServicePort) []endpointKey {
 	ready, serving := map[endpointKey]bool{}, map[endpointKey]bool{}
-	for _, slice := range s.slices[service] {
+	protocol := protocolOf(port.AppProtocol)
+	if b.HTTP2 && protocol == http1 {
+		protocol = h2c
+	}
+	for _, slice := range s.slices[b.Service] {
 		for _, p := range slice.Ports {
 			if p.Port == nil || p.Name != nil && *p.Name != port.Name || p.Name == nil && port.Name != "" || p.Protocol != nil && *p.Protocol != corev1.ProtocolTCP {
 				continue
 			}
-			protocol := protocolOf(port.AppProtocol)
 			for i := range slice.Endpoints {
 				e := &slice.Endpoints[i]
 				for _, address := range e.Addresses {
