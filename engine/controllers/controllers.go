@@ -24,6 +24,7 @@ import (
 	"headway.dev/engine/controllers/disruption"
 	"headway.dev/engine/controllers/endpoints"
 	"headway.dev/engine/controllers/eventttl"
+	"headway.dev/engine/controllers/gateway"
 	"headway.dev/engine/controllers/gc"
 	"headway.dev/engine/controllers/ingress"
 	"headway.dev/engine/controllers/job"
@@ -185,6 +186,7 @@ func New(cfg Config) (*Controllers, error) {
 		certificates.NewCleaner(as("certificate-controller")),
 		migration.New(as("storage-version-migrator-controller"), cfg.Convert),
 		ingress.New(manager),
+		gateway.New(manager, cfg.APIServer),
 		policystatus.New(as("validatingadmissionpolicy-status-controller"), cfg.CheckTypes),
 	}
 	if cfg.Metrics != nil {

@@ -21,6 +21,7 @@
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
 //	ingress         nodes ─▶ addresses in the status of Ingresses
+//	gateway         definitions and class of the Gateway API; what is served ─▶ statuses of Gateways and routes
 //	loadbalancer    addresses of Services of type LoadBalancer, and which node answers for each
 //	gc              owner references
 //	namespace       deletion of namespaces

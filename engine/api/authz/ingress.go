@@ -15,7 +15,7 @@ var (
 )
 
 func ofIngress(e object.Event) bool {
-	return e.Key.GroupKind == ingressKind || e.Key.GroupKind == ingressClassKind
+	return e.Key.GroupKind == ingressKind || e.Key.GroupKind == ingressClassKind || ofGateway(e)
 }
 
 // certificates are the Secrets that Ingresses name. The zero value is empty.
@@ -23,12 +23,17 @@ type certificates struct {
 	// own are the classes of Headway's controller.
 	own map[string]bool
 	// named is how often Ingresses of a class name a Secret, by the Secret.
-	named map[types.NamespacedName]map[string]int
+	named    map[types.NamespacedName]map[string]int
+	gateways gatewayCertificates
 }
 
 func (c *certificates) observe(e object.Event) {
 	if c.own == nil {
 		c.own, c.named = map[string]bool{}, map[types.NamespacedName]map[string]int{}
+	}
+	if ofGateway(e) {
+		c.gateways.observe(e)
+		return
 	}
 	if e.Key.GroupKind == ingressClassKind {
 		class, ok := e.Object.(*networkingv1.IngressClass)
@@ -69,7 +74,8 @@ func (c *certificates) count(obj object.Object, n int) {
 	}
 }
 
-// Certificate reports whether an Ingress of Headway's own controller names a Secret.
+// Certificate reports whether an Ingress or a Gateway of Headway's own controllers names a
+// Secret, and may do so.
 func (g *Graph) Certificate(namespace, name string) bool {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -78,5 +84,5 @@ func (g *Graph) Certificate(namespace, name string) bool {
 			return true
 		}
 	}
-	return false
+	return g.tls.gateways.named(types.NamespacedName{Namespace: namespace, Name: name})
 }

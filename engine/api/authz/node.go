@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
@@ -96,6 +97,11 @@ var (
 		{"", secrets, read, referencedOrCertificate},
 		{"networking.k8s.io", "ingresses", read, nil},
 		{"networking.k8s.io", "ingressclasses", read, nil},
+		{gatewayv1.GroupName, "gatewayclasses", read, nil},
+		{gatewayv1.GroupName, "gateways", read, nil},
+		{gatewayv1.GroupName, "httproutes", read, nil},
+		{gatewayv1.GroupName, "grpcroutes", read, nil},
+		{gatewayv1.GroupName, "referencegrants", read, nil},
 		{"", claims, []string{"get"}, referenced},
 		{"node.k8s.io", "runtimeclasses", read, nil},
 		{"", "persistentvolumes", slices.Concat(read, []string{"patch"}), ownVolume},

@@ -48,7 +48,7 @@ func New(env control.Env) control.Controller {
 				add(all)
 			case control.Node:
 				// Most changes of a node are about something else.
-				if ev.Type == object.Deleted || address(ev.Old) != address(ev.Object) {
+				if ev.Type == object.Deleted || Address(ev.Old) != Address(ev.Object) {
 					add(all)
 				}
 			}
@@ -141,23 +141,28 @@ func same(a, b networkingv1.IngressLoadBalancerIngress) bool {
 
 // addresses are those of the nodes that serve Ingresses.
 func addresses(nodes []object.Object) []networkingv1.IngressLoadBalancerIngress {
-	var ips []string
-	for _, obj := range nodes {
-		if a := address(obj); a != "" {
-			ips = append(ips, a)
-		}
-	}
-	slices.Sort(ips)
 	var list []networkingv1.IngressLoadBalancerIngress
-	for _, ip := range slices.Compact(ips) {
+	for _, ip := range Addresses(nodes) {
 		list = append(list, networkingv1.IngressLoadBalancerIngress{IP: ip})
 	}
 	return list
 }
 
-// address is where a node serves Ingresses: its external address, else its internal one;
+// Addresses are those of the nodes that run the proxy, sorted.
+func Addresses(nodes []object.Object) []string {
+	var ips []string
+	for _, obj := range nodes {
+		if a := Address(obj); a != "" {
+			ips = append(ips, a)
+		}
+	}
+	slices.Sort(ips)
+	return slices.Compact(ips)
+}
+
+// Address is where a node serves Ingresses and Gateways: its external address, else its internal one;
 // empty if it serves none at present.
-func address(obj object.Object) string {
+func Address(obj object.Object) string {
 	node, ok := obj.(*corev1.Node)
 	if !ok || node == nil || node.DeletionTimestamp != nil || node.Annotations[networking.NodeAnnotation] != "true" {
 		return ""
