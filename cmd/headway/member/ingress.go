@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strconv"
 
@@ -14,9 +15,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"headway.dev/nodes/ingress"
 )
@@ -98,11 +102,15 @@ func (m *Member) openIngress() error {
 	if m.accessLog != "" {
 		access = &lumberjack.Logger{Filename: m.accessLog, MaxSize: logSize, MaxBackups: logFiles}
 	}
+	custom, err := newCustomClient(m.API)
+	if err != nil {
+		return err
+	}
 	m.ingress = ingress.New(ingress.Config{
 		HTTP: m.ingressHTTP, HTTPS: m.ingressHTTPS, Pods: m.ClusterCIDR, Source: m.network.Gateway,
-		Trusted: m.trustedProxies, ProxyProtocol: m.proxyProtocol, AccessLog: access, Cluster: m.cluster, Client: client,
-		Warn: m.warnOfIngress,
-		Log:  m.Log.With("part", "ingress"),
+		Trusted: m.trustedProxies, ProxyProtocol: m.proxyProtocol, AccessLog: access, Cluster: m.cluster, Client: client, Custom: custom, Taken: m.taken(),
+		Warn: m.warnOfIngress, WarnGateway: m.warnOfGateway,
+		Log: m.Log.With("part", "ingress"),
 	})
 	return nil
 }
@@ -120,6 +128,38 @@ func (m *Member) warnOfIngress(about *networkingv1.Ingress, reason, message stri
 	}
 	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: m.Name, UID: types.UID(m.Name)}
 	(*events).Event(node, corev1.EventTypeWarning, reason, message)
+}
+
+// taken are the ports of this machine that Headway itself has, or that nobody shall lose.
+func (m *Member) taken() map[int32]string {
+	ports := map[int32]string{22: "SSH", KubeletPort: "the agent"}
+	if u, err := url.Parse(m.API.Host); err == nil {
+		if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+			ports[int32(n)] = "the API"
+		}
+	}
+	return ports
+}
+
+// warnOfGateway tells of what users have to know with an event of a Gateway.
+func (m *Member) warnOfGateway(about *gatewayv1.Gateway, reason, message string) {
+	if events := m.ingressEvents.Load(); events != nil {
+		of := &corev1.ObjectReference{
+			APIVersion: gatewayv1.SchemeGroupVersion.String(), Kind: "Gateway", Namespace: about.Namespace, Name: about.Name, UID: about.UID,
+		}
+		(*events).Event(of, corev1.EventTypeWarning, reason, message)
+	}
+}
+
+// newCustomClient returns a client of custom resources that never waits by itself.
+func newCustomClient(config *rest.Config) (dynamic.Interface, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("client of the API: %w", err)
+	}
+	return client, nil
 }
 
 // runIngress serves Ingresses until ctx ends.
