@@ -1,0 +1,133 @@
+package routes_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	"headway.dev/manifests/gateway"
+	"headway.dev/nodes/ingress/routes"
+)
+
+// read reads an object.
+func read[T any](t *testing.T, text string) *T {
+	t.Helper()
+	out := new(T)
+	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func service(name types.NamespacedName) *corev1.Service {
+	return &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+}
+
+// input has the Gateway d/web with the listeners.
+func input(t *testing.T, listeners string) gateway.Input {
+	t.Helper()
+	return gateway.Input{
+		Classes:  []*gatewayv1.GatewayClass{read[gatewayv1.GatewayClass](t, "{metadata: {name: headway}, spec: {controllerName: headway.dev/gateway}}")},
+		Gateways: []*gatewayv1.Gateway{read[gatewayv1.Gateway](t, "{metadata: {name: web, namespace: d}, spec: {gatewayClassName: headway, listeners: ["+listeners+"]}}")},
+		Service:  service,
+	}
+}
+
+// The table of the specification of ReplacePrefixMatch, and what clients escape.
+func TestReplacePrefix(t *testing.T) {
+	for _, tc := range [][4]string{
+		{"/foo/bar", "/foo", "/xyz", "/xyz/bar"}, {"/foo/bar", "/foo", "/xyz/", "/xyz/bar"}, {"/foo/bar", "/foo/", "/xyz", "/xyz/bar"},
+		{"/foo/bar", "/foo/", "/xyz/", "/xyz/bar"}, {"/foo", "/foo", "/xyz", "/xyz"}, {"/foo/", "/foo", "/xyz", "/xyz/"}, {"/foo/bar", "/foo", "", "/bar"},
+		{"/foo/", "/foo", "", "/"}, {"/foo", "/foo", "", "/"}, {"/foo/", "/foo", "/", "/"}, {"/foo", "/foo", "/", "/"},
+		{"/foo/a%2Fb", "/foo", "/x", "/x/a%2Fb"}, {"/f%6Fo/a", "/foo", "/x", "/x/a"}, {"/foo/../foo/a", "/foo", "/x", "/x/a"}, {"/", "/", "/x", "/x/"},
+	} {
+		u, err := url.Parse(tc[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&routes.Path{Replacement: tc[2]}).Edit(u, tc[1])
+		if got := u.EscapedPath(); got != tc[3] {
+			t.Errorf("%s with %s replaced by %q: %s, want %s", tc[0], tc[1], tc[2], got, tc[3])
+		}
+	}
+}
+
+// Which listener, which route and which rule gets a request.
+func TestPrecedence(t *testing.T) {
+	in := input(t, `{name: all, port: 80, protocol: HTTP}, {name: own, port: 80, protocol: HTTP, hostname: "*.own.com"}`)
+	route := func(name, spec string) {
+		t.Helper()
+		in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, "{metadata: {name: "+name+", namespace: d}, spec: {"+spec+"}}"))
+	}
+	to := func(name string) string { return "backendRefs: [{name: " + name + ", port: 80}]" }
+	route("b-wild", `parentRefs: [{name: web, sectionName: all}], hostnames: ["*.com"], rules: [{`+to("wild")+`}]`)
+	route("a-wild", `parentRefs: [{name: web, sectionName: all}], hostnames: ["*.a.com"], rules: [{`+to("deeper")+`}]`)
+	route("exact", `parentRefs: [{name: web, sectionName: all}], hostnames: [x.a.com], rules: [{matches: [{path: {type: PathPrefix, value: /x}}], `+to("exact")+`}]`)
+	route("own", `parentRefs: [{name: web, sectionName: own}], rules: [{matches: [{path: {type: PathPrefix, value: /o}}], `+to("own")+`}]`)
+	route("rank", `parentRefs: [{name: web, sectionName: all}], hostnames: [r.org], rules: [
+		{matches: [{queryParams: [{name: q, value: "1"}]}], `+to("query")+`}, {matches: [{headers: [{name: h, value: "1"}]}], `+to("header")+`},
+		{matches: [{method: GET}], `+to("method")+`}, {matches: [{path: {type: PathPrefix, value: /p}}], `+to("prefix")+`}, {matches: [{path: {type: RegularExpression, value: "/p.*"}}], `+to("regexp")+`},
+		{matches: [{path: {type: Exact, value: /p}}], `+to("path")+`}, {`+to("rest")+`}, {`+to("never")+`}]`)
+	g := routes.FromGateways(gateway.Decide(in))
+	for _, tc := range []struct{ method, host, path, header, want string }{
+		{"GET", "x.a.com", "/x/y", "", "exact"}, {"GET", "x.a.com", "/y", "", "deeper"}, {"GET", "y.x.a.com:8080", "/x", "", "deeper"},
+		{"GET", "b.com", "/", "", "wild"}, {"GET", "com", "/", "", "none"}, {"GET", "a.own.com", "/o", "", "own"}, {"GET", "a.own.com", "/", "", "none"}, {"GET", "b.org", "/", "", "none"},
+		{"GET", "r.org", "/p", "", "path"}, {"GET", "r.org", "/pq", "", "regexp"}, {"GET", "r.org", "/x?q=1", "1", "method"},
+		{"PUT", "r.org", "/x?q=1", "1", "header"}, {"PUT", "r.org", "/x?q=1", "", "query"}, {"PUT", "r.org", "/x?q=2", "", "rest"},
+	} {
+		r := httptest.NewRequest(tc.method, "http://"+tc.host+tc.path, http.NoBody)
+		if tc.header != "" {
+			r.Header.Set("H", tc.header)
+		}
+		got := "none"
+		if a, _ := g.Match(80, r); a != nil {
+			got = a.Split.Targets[0].Backend.Service.Name
+		}
+		if got != tc.want {
+			t.Errorf("%s %s%s: %s, want %s", tc.method, tc.host, tc.path, got, tc.want)
+		}
+	}
+	if a, _ := g.Match(81, httptest.NewRequest(http.MethodGet, "http://b.com/", http.NoBody)); a != nil {
+		t.Error("another port has an action")
+	}
+}
+
+// GRPCRoutes go by service and method, and their backends speak HTTP/2. A host is not shared
+// with an HTTPRoute.
+func TestGRPC(t *testing.T) {
+	in := input(t, "{name: all, port: 80, protocol: HTTP}")
+	to := func(name string) string { return "backendRefs: [{name: " + name + ", port: 80}]" }
+	in.GRPCRoutes = append(in.GRPCRoutes, read[gatewayv1.GRPCRoute](t, `{metadata: {name: a, namespace: d}, spec: {parentRefs: [{name: web}], hostnames: [g.com], rules: [
+		{`+to("all")+`}, {matches: [{method: {method: Get}}], `+to("method")+`}, {matches: [{method: {service: shop.Cart}}], `+to("service")+`},
+		{matches: [{method: {service: shop.Cart, method: Get}}], `+to("both")+`}, {matches: [{method: {type: RegularExpression, service: "shop\\.[A-B].*"}}], `+to("regexp")+`},
+		{matches: [{method: {service: shop.Cart, method: Put}, headers: [{name: v, value: "2"}]}], `+to("header")+`}]}}`))
+	in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, `{metadata: {name: b, namespace: d}, spec: {parentRefs: [{name: web}], hostnames: [g.com], rules: [{`+to("http")+`}]}}`))
+	d := gateway.Decide(in)
+	g := routes.FromGateways(d)
+	for path, want := range map[string]string{"/shop.Cart/Get": "both", "/shop.Cart/Put": "service", "/shop.Cart2/Get": "method", "/shop.Ant/Get": "regexp", "/x/y": "all"} {
+		a, _ := g.Match(80, httptest.NewRequest(http.MethodPost, "http://g.com"+path, http.NoBody))
+		if a == nil || a.Split.Targets[0].Backend.Service.Name != want || !a.Split.Targets[0].Backend.HTTP2 {
+			t.Errorf("%s: %+v, want %s", path, a, want)
+		}
+	}
+	r := httptest.NewRequest(http.MethodPost, "http://g.com/shop.Cart/Put", http.NoBody)
+	r.Header.Set("V", "2")
+	if a, _ := g.Match(80, r); a == nil || a.Split.Targets[0].Backend.Service.Name != "header" {
+		t.Errorf("with a header: %+v", a)
+	}
+	for _, r := range d.Routes {
+		want := gatewayv1.RouteReasonAccepted
+		if r.HTTP != nil {
+			want = gatewayv1.RouteReasonNotAllowedByListeners
+		}
+		if got := r.Parents[0].Conditions[0].Reason; got != string(want) {
+			t.Errorf("%s: %s, want %s", r.Name(), got, want)
+		}
+	}
+}
