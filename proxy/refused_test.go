@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"strings"
 	"sync"
@@ -65,12 +66,8 @@ func TestRefusedElements(t *testing.T) {
 	services, slices := manyServices(60)
 	web := newService("web", vip, 0)
 	first := decideAll(cfg, append(services, web), append(slices, sliceOf(web, ready(a))))
-	for name, d := range protocol.Of {
-		first.Of[name] = d
-	}
-	for name, d := range family.Of {
-		first.Of[name] = d
-	}
+	maps.Copy(first.Of, protocol.Of)
+	maps.Copy(first.Of, family.Of)
 	apply(first)
 	refused("protocol", "family")
 	eventually(t, "the other service answers", reaches(nil, vip+":80", a))
@@ -98,6 +95,7 @@ func TestRefusedElements(t *testing.T) {
 func TestRefusalIsTold(t *testing.T) { eachMode(t, testRefusalIsTold) }
 
 func testRefusalIsTold(t *testing.T, mode proxy.Mode) {
+	t.Helper()
 	servers(t, a)
 	m := newMemory()
 	odd := newService("odd", "10.96.0.66", 0, func(s *corev1.Service) {

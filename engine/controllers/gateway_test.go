@@ -45,7 +45,7 @@ func TestGatewayStatus(t *testing.T) {
 		if u == nil {
 			return "none"
 		}
-		var at any = u.Object["status"]
+		at := u.Object["status"]
 		for _, p := range path {
 			if list, ok := at.([]any); ok {
 				n := 0

@@ -78,9 +78,9 @@ func ClassConditions(c *gatewayv1.GatewayClass, version string) []metav1.Conditi
 	return list
 }
 
-// GatewayStatus is the status of a Gateway that nodes with those addresses serve, without the
+// StatusOf is the status of a Gateway that nodes with those addresses serve, without the
 // times of conditions.
-func GatewayStatus(g *Gateway, addresses []string) gatewayv1.GatewayStatus {
+func StatusOf(g *Gateway, addresses []string) gatewayv1.GatewayStatus {
 	status := gatewayv1.GatewayStatus{}
 	valid := 0
 	for _, l := range g.Listeners {

@@ -20,6 +20,9 @@ const (
 	Version = "v1.6.3"
 )
 
+// GroupVersion is the version by which the kinds are read and written.
+var GroupVersion = schema.GroupVersion(gatewayv1.GroupVersion)
+
 // The kinds, as they are stored.
 var (
 	ClassKind     = schema.GroupKind{Group: gatewayv1.GroupName, Kind: "GatewayClass"}

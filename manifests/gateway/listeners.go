@@ -203,6 +203,7 @@ func (d *Decision) allows(l *Listener, kind, namespace string) bool {
 		return namespace == l.Gateway.Namespace
 	case gatewayv1.NamespacesFromSelector:
 		return l.selector != nil && l.selector.Matches(labels.Set(d.in.Namespaces[namespace]))
+	case gatewayv1.NamespacesFromNone:
 	}
 	return false
 }

@@ -114,12 +114,12 @@ func followCustom[T any](ctx context.Context, s *Server, resource string, begin 
 		Complete: &to.complete,
 	}
 	expected := &unstructured.Unstructured{}
-	objects.Follow(ctx, s.cfg.Client, s.cfg.Custom.Resource(gatewayv1.SchemeGroupVersion.WithResource(resource)), "", expected, woken{store, s}, "ingress-"+resource)
+	objects.Follow(ctx, s.cfg.Client, s.cfg.Custom.Resource(gateway.GroupVersion.WithResource(resource)), "", expected, woken{store, s}, "ingress-"+resource)
 }
 
 // serves reports whether the API has a kind of the Gateway API.
 func (s *Server) serves(resource string) bool {
-	list, err := s.cfg.Client.Discovery().ServerResourcesForGroupVersion(gatewayv1.SchemeGroupVersion.String())
+	list, err := s.cfg.Client.Discovery().ServerResourcesForGroupVersion(gateway.GroupVersion.String())
 	return err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == resource })
 }
 

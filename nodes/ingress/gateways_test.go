@@ -24,6 +24,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
+	"headway.dev/manifests/gateway"
 	"headway.dev/nodes/ingress"
 )
 
@@ -41,12 +42,12 @@ type gatewayNode struct {
 func parse(t *testing.T, text string) []*unstructured.Unstructured {
 	t.Helper()
 	var list []*unstructured.Unstructured
-	for _, one := range strings.Split(text, "\n---\n") {
+	for one := range strings.SplitSeq(text, "\n---\n") {
 		u := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(one), &u.Object); err != nil {
 			t.Fatal(err)
 		}
-		u.SetAPIVersion(gatewayv1.SchemeGroupVersion.String())
+		u.SetAPIVersion(gateway.GroupVersion.String())
 		list = append(list, u)
 	}
 	return list
@@ -57,7 +58,7 @@ func startGateways(t *testing.T, text string, objects ...apiruntime.Object) *gat
 	t.Helper()
 	lists := map[schema.GroupVersionResource]string{}
 	for resource, kind := range gatewayResources {
-		lists[gatewayv1.SchemeGroupVersion.WithResource(resource)] = kind + "List"
+		lists[gateway.GroupVersion.WithResource(resource)] = kind + "List"
 	}
 	n := &gatewayNode{&node{t: t, client: fake.NewClientset(objects...), http: free(t), https: free(t), warnings: make(chan string, 100)}, dynamicfake.NewSimpleDynamicClientWithCustomListKinds(apiruntime.NewScheme(), lists)}
 	for _, u := range parse(t, text) {
@@ -70,7 +71,7 @@ func startGateways(t *testing.T, text string, objects ...apiruntime.Object) *gat
 		},
 		Log: slog.New(slog.DiscardHandler),
 	})
-	list := &metav1.APIResourceList{GroupVersion: gatewayv1.SchemeGroupVersion.String()}
+	list := &metav1.APIResourceList{GroupVersion: gateway.GroupVersion.String()}
 	for resource := range gatewayResources {
 		list.APIResources = append(list.APIResources, metav1.APIResource{Name: resource})
 	}
@@ -87,7 +88,7 @@ func (n *gatewayNode) put(u *unstructured.Unstructured) {
 		if kind != u.GetKind() {
 			continue
 		}
-		client := n.custom.Resource(gatewayv1.SchemeGroupVersion.WithResource(resource)).Namespace(u.GetNamespace())
+		client := n.custom.Resource(gateway.GroupVersion.WithResource(resource)).Namespace(u.GetNamespace())
 		if _, err := client.Update(n.t.Context(), u, metav1.UpdateOptions{}); err == nil {
 			return
 		}
@@ -286,7 +287,7 @@ spec:
 	if b := count["200 [theirs] b GET /w any.org"]; len(count) != 2 || b < 50 || b > 150 { // 8 standard deviations and more
 		t.Errorf("3:1 is %v", count)
 	}
-	if err := n.custom.Resource(gatewayv1.SchemeGroupVersion.WithResource("gateways")).Namespace("shop").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+	if err := n.custom.Resource(gateway.GroupVersion.WithResource("gateways")).Namespace("shop").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	n.becomes(url+"/", "www.example.com", "closed")

@@ -156,7 +156,7 @@ func kept(t *testing.T, path, want string) {
 			t.Fatal(err)
 		}
 		c := known.Open(known.Config{Client: newAPI(), Path: copied, Of: "us", Log: slog.New(slog.DiscardHandler)})
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		ctx, cancel := context.WithCancel(t.Context())
 		n := &names{}
 		var wg sync.WaitGroup
@@ -317,7 +317,7 @@ func TestHeartbeats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close()
+		defer func() { _ = db.Close() }()
 		id := 0
 		_ = db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil })
 		return id

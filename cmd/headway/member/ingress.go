@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"headway.dev/manifests/gateway"
 	"headway.dev/nodes/ingress"
 )
 
@@ -145,7 +146,7 @@ func (m *Member) taken() map[int32]string {
 func (m *Member) warnOfGateway(about *gatewayv1.Gateway, reason, message string) {
 	if events := m.ingressEvents.Load(); events != nil {
 		of := &corev1.ObjectReference{
-			APIVersion: gatewayv1.SchemeGroupVersion.String(), Kind: "Gateway", Namespace: about.Namespace, Name: about.Name, UID: about.UID,
+			APIVersion: gateway.GroupVersion.String(), Kind: "Gateway", Namespace: about.Namespace, Name: about.Name, UID: about.UID,
 		}
 		(*events).Event(of, corev1.EventTypeWarning, reason, message)
 	}

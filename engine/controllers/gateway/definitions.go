@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/engine/controllers/bootstrap"
@@ -104,7 +103,7 @@ func (c *controller) makeClass(ctx context.Context) error {
 	class := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
 		"controllerName": gateway.Controller, "description": "Served by the nodes, in Headway itself",
 	}}}
-	class.SetGroupVersionKind(gatewayv1.SchemeGroupVersion.WithKind(gateway.ClassKind.Kind))
+	class.SetGroupVersionKind(gateway.GroupVersion.WithKind(gateway.ClassKind.Kind))
 	class.SetName(gateway.Class)
 	tx := change.Tx{Changes: []change.Change{c.remember(madeClass, gateway.Class), change.Absent(change.CreateOf(k, class, c.Now()))}}
 	if _, err := c.Commit(ctx, tx); err != nil {

@@ -46,7 +46,7 @@ func (c *controller) write(ctx context.Context, in gateway.Input, d *gateway.Dec
 		}
 	}
 	for _, g := range d.Gateways {
-		status := gateway.GatewayStatus(g, addresses)
+		status := gateway.StatusOf(g, addresses)
 		status.Conditions = merge(g.Status.Conditions, status.Conditions, now)
 		status.AttachedListenerSets = g.Status.AttachedListenerSets
 		for i := range status.Listeners {

@@ -131,7 +131,8 @@ func (d *Redirect) Location(r *http.Request, port int32, prefix string) string {
 	if at == 0 && d.Scheme == "" {
 		at = port
 	}
-	if at != 0 && !(u.Scheme == "http" && at == 80) && !(u.Scheme == "https" && at == 443) {
+	usual := map[string]int32{"http": 80, "https": 443}
+	if at != 0 && usual[u.Scheme] != at {
 		u.Host += ":" + itoa(at)
 	}
 	return u.String()

@@ -42,10 +42,21 @@ func input(t *testing.T, listeners string) gateway.Input {
 // The table of the specification of ReplacePrefixMatch, and what clients escape.
 func TestReplacePrefix(t *testing.T) {
 	for _, tc := range [][4]string{
-		{"/foo/bar", "/foo", "/xyz", "/xyz/bar"}, {"/foo/bar", "/foo", "/xyz/", "/xyz/bar"}, {"/foo/bar", "/foo/", "/xyz", "/xyz/bar"},
-		{"/foo/bar", "/foo/", "/xyz/", "/xyz/bar"}, {"/foo", "/foo", "/xyz", "/xyz"}, {"/foo/", "/foo", "/xyz", "/xyz/"}, {"/foo/bar", "/foo", "", "/bar"},
-		{"/foo/", "/foo", "", "/"}, {"/foo", "/foo", "", "/"}, {"/foo/", "/foo", "/", "/"}, {"/foo", "/foo", "/", "/"},
-		{"/foo/a%2Fb", "/foo", "/x", "/x/a%2Fb"}, {"/f%6Fo/a", "/foo", "/x", "/x/a"}, {"/foo/../foo/a", "/foo", "/x", "/x/a"}, {"/", "/", "/x", "/x/"},
+		{"/foo/bar", "/foo", "/xyz", "/xyz/bar"},
+		{"/foo/bar", "/foo", "/xyz/", "/xyz/bar"},
+		{"/foo/bar", "/foo/", "/xyz", "/xyz/bar"},
+		{"/foo/bar", "/foo/", "/xyz/", "/xyz/bar"},
+		{"/foo", "/foo", "/xyz", "/xyz"},
+		{"/foo/", "/foo", "/xyz", "/xyz/"},
+		{"/foo/bar", "/foo", "", "/bar"},
+		{"/foo/", "/foo", "", "/"},
+		{"/foo", "/foo", "", "/"},
+		{"/foo/", "/foo", "/", "/"},
+		{"/foo", "/foo", "/", "/"},
+		{"/foo/a%2Fb", "/foo", "/x", "/x/a%2Fb"},
+		{"/f%6Fo/a", "/foo", "/x", "/x/a"},
+		{"/foo/../foo/a", "/foo", "/x", "/x/a"},
+		{"/", "/", "/x", "/x/"},
 	} {
 		u, err := url.Parse(tc[0])
 		if err != nil {
@@ -76,12 +87,22 @@ func TestPrecedence(t *testing.T) {
 		{matches: [{path: {type: Exact, value: /p}}], `+to("path")+`}, {`+to("rest")+`}, {`+to("never")+`}]`)
 	g := routes.FromGateways(gateway.Decide(in))
 	for _, tc := range []struct{ method, host, path, header, want string }{
-		{"GET", "x.a.com", "/x/y", "", "exact"}, {"GET", "x.a.com", "/y", "", "deeper"}, {"GET", "y.x.a.com:8080", "/x", "", "deeper"},
-		{"GET", "b.com", "/", "", "wild"}, {"GET", "com", "/", "", "none"}, {"GET", "a.own.com", "/o", "", "own"}, {"GET", "a.own.com", "/", "", "none"}, {"GET", "b.org", "/", "", "none"},
-		{"GET", "r.org", "/p", "", "path"}, {"GET", "r.org", "/pq", "", "regexp"}, {"GET", "r.org", "/x?q=1", "1", "method"},
-		{"PUT", "r.org", "/x?q=1", "1", "header"}, {"PUT", "r.org", "/x?q=1", "", "query"}, {"PUT", "r.org", "/x?q=2", "", "rest"},
+		{"GET", "x.a.com", "/x/y", "", "exact"},
+		{"GET", "x.a.com", "/y", "", "deeper"},
+		{"GET", "y.x.a.com:8080", "/x", "", "deeper"},
+		{"GET", "b.com", "/", "", "wild"},
+		{"GET", "com", "/", "", "none"},
+		{"GET", "a.own.com", "/o", "", "own"},
+		{"GET", "a.own.com", "/", "", "none"},
+		{"GET", "b.org", "/", "", "none"},
+		{"GET", "r.org", "/p", "", "path"},
+		{"GET", "r.org", "/pq", "", "regexp"},
+		{"GET", "r.org", "/x?q=1", "1", "method"},
+		{"PUT", "r.org", "/x?q=1", "1", "header"},
+		{"PUT", "r.org", "/x?q=1", "", "query"},
+		{"PUT", "r.org", "/x?q=2", "", "rest"},
 	} {
-		r := httptest.NewRequest(tc.method, "http://"+tc.host+tc.path, http.NoBody)
+		r := httptest.NewRequestWithContext(t.Context(), tc.method, "http://"+tc.host+tc.path, http.NoBody)
 		if tc.header != "" {
 			r.Header.Set("H", tc.header)
 		}
@@ -93,7 +114,7 @@ func TestPrecedence(t *testing.T) {
 			t.Errorf("%s %s%s: %s, want %s", tc.method, tc.host, tc.path, got, tc.want)
 		}
 	}
-	if a, _ := g.Match(81, httptest.NewRequest(http.MethodGet, "http://b.com/", http.NoBody)); a != nil {
+	if a, _ := g.Match(81, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://b.com/", http.NoBody)); a != nil {
 		t.Error("another port has an action")
 	}
 }
@@ -111,12 +132,12 @@ func TestGRPC(t *testing.T) {
 	d := gateway.Decide(in)
 	g := routes.FromGateways(d)
 	for path, want := range map[string]string{"/shop.Cart/Get": "both", "/shop.Cart/Put": "service", "/shop.Cart2/Get": "method", "/shop.Ant/Get": "regexp", "/x/y": "all"} {
-		a, _ := g.Match(80, httptest.NewRequest(http.MethodPost, "http://g.com"+path, http.NoBody))
+		a, _ := g.Match(80, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://g.com"+path, http.NoBody))
 		if a == nil || a.Split.Targets[0].Backend.Service.Name != want || !a.Split.Targets[0].Backend.HTTP2 {
 			t.Errorf("%s: %+v, want %s", path, a, want)
 		}
 	}
-	r := httptest.NewRequest(http.MethodPost, "http://g.com/shop.Cart/Put", http.NoBody)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://g.com/shop.Cart/Put", http.NoBody)
 	r.Header.Set("V", "2")
 	if a, _ := g.Match(80, r); a == nil || a.Split.Targets[0].Backend.Service.Name != "header" {
 		t.Errorf("with a header: %+v", a)

@@ -131,6 +131,7 @@ func (t *Table) add(r Rule) bool {
 		return true
 	case Prefix:
 		in, key = p.prefix, strings.TrimRight(r.Path, "/")
+	case Exact, Rest:
 	}
 	if n := len(in[key]); n > 0 && in[key][n-1].conditions == nil {
 		return false // that one takes all

@@ -60,7 +60,7 @@ func TestGRPCLibrary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			calls := healthv1.NewHealthClient(conn)
 			state.SetServingStatus("shop", healthv1.HealthCheckResponse_SERVING)
 			for range 100 {
@@ -110,7 +110,7 @@ func TestWebSocketLibrary(t *testing.T) {
 		if err != nil {
 			return // the library has answered
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		for {
 			kind, message, err := conn.ReadMessage()
 			if err != nil {

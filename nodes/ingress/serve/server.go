@@ -109,7 +109,7 @@ type Place struct {
 // serving is a Place while it is served.
 type serving struct {
 	Place
-	base   context.Context // ends when there is no more time
+	base   context.Context //nolint:containedctx // ends when there is no more time
 	copies *sync.WaitGroup // of mirrored requests
 }
 
