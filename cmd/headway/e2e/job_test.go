@@ -64,7 +64,7 @@ func TestJobs(t *testing.T) {
 	statusHas(t, c, "field is immutable", "kustomize.toolkit.fluxcd.io/force")
 	c.Clone.Replace("job.yaml", "namespace: default}", "namespace: default, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}")
 	c.Clone.Replace("job.yaml", "completions: 3", "completions: 3\n  backoffLimit: 0")
-	plan(2, "± recreate Job/each in default (immutable: spec.template)", "+ - exit 3; echo", "starts 2 pods")
+	plan(2, "± recreate Job/each in default (replaces its pods) (immutable: spec.template)", "+ - exit 3; echo", "starts 2 pods")
 	c.Clone.Push("another program, by force")
 	statusHas(t, c, "not healthy", "Job/each in default Failed: Job Failed.", "BackoffLimitExceeded: Job has reached the specified backoff limit")
 	want("the failed job", c.Kubectl("get", "job", "each"), "Failed", "0/3")
