@@ -287,6 +287,9 @@ func TestLoadBalancersLeaveNodesTheirPorts(t *testing.T) {
 	if in := control.Get[corev1.Service](c.store, balancerKey("web")).Status.LoadBalancer.Ingress[0]; len(in.Ports) != 1 || in.Ports[0].Port != 80 || in.Ports[0].Protocol != corev1.ProtocolTCP {
 		t.Errorf("its ports are %+v", in.Ports)
 	}
+	c.eventually("there is a class of Ingresses that nodes serve", func() bool {
+		return c.store.Get(object.Key{GroupKind: networkingv1.SchemeGroupVersion.WithKind("IngressClass").GroupKind(), Name: networking.HeadwayClass}) != nil
+	})
 	ingress := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "shop"}}
 	ingress.Spec.IngressClassName = new(networking.HeadwayClass)
 	ingress.Spec.DefaultBackend = &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "shop", Port: networkingv1.ServiceBackendPort{Number: 80}}}
