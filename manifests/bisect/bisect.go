@@ -7,10 +7,13 @@ package bisect
 // some of them besides those that are in it already, and returns an error if it is
 // refused, after which they are out of it again. It is called tries times at most, about
 // twice the logarithm of their number for one to blame: what has not been taken in by
-// then stays out.
+// then stays out. The smaller parts of what was refused come first: with many to blame,
+// some of the others are taken in all the same.
 func Admit[K any](things []K, tries int, with func([]K) error) {
-	for refused := [][]K{things}; len(refused) > 0; refused = refused[1:] {
-		some := refused[0]
+	for refused := [][]K{things}; len(refused) > 0; {
+		last := len(refused) - 1
+		some := refused[last]
+		refused = refused[:last]
 		if len(some) < 2 {
 			continue
 		}
