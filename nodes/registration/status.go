@@ -140,6 +140,9 @@ func (s *nodeStatus) tell(node *corev1.Node, have, want corev1.NodeStatus) {
 		before[c.Type] = c.Status
 	}
 	for _, c := range want.Conditions {
+		if c.Type == corev1.NodeReady && before[c.Type] == "" && c.Status != corev1.ConditionTrue {
+			continue // it begins so, which is no change
+		}
 		if reason := conditionEvents[c.Type][c.Status]; reason != "" && before[c.Type] != c.Status {
 			s.node.cfg.Event(node, reason, "Node "+node.Name+" status is now: "+reason)
 		}
