@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -166,9 +168,35 @@ func expression(where, text string, tell func(where, what string)) {
 	}
 }
 
+// mostInstructions bounds what an expression is compiled to: a repetition of repetitions
+// takes tens of megabytes for some characters, and matching takes time in proportion to it.
+const mostInstructions = 2000
+
+// instructions is about how many instructions an expression is compiled to.
+func instructions(re *syntax.Regexp) int64 {
+	n := int64(1)
+	if re.Op == syntax.OpLiteral || re.Op == syntax.OpCharClass {
+		n = int64(max(1, len(re.Rune)))
+	}
+	for _, s := range re.Sub {
+		n += instructions(s)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= int64(max(re.Max, re.Min, 1))
+	}
+	return n
+}
+
 // Expression compiles a regular expression, which has to match the whole of a text.
 func Expression(text string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile("^(?:" + text + ")$")
+	parsed, err := syntax.Parse(text, syntax.Perl) // alone: what is put around it is no part of it
+	if err == nil && instructions(parsed) > mostInstructions {
+		return nil, errors.New("the regular expression repeats too much")
+	}
+	var re *regexp.Regexp
+	if err == nil {
+		re, err = regexp.Compile("^(?:" + text + ")$")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the regular expression is none of RE2: %w", err)
 	}

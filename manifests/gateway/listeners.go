@@ -131,8 +131,15 @@ func (l *Listener) setKinds() {
 	}
 }
 
+// mostCertificates bounds those of a listener: each node follows every one of them.
+const mostCertificates = 16
+
 // certify finds out which certificates a listener has.
 func (d *Decision) certify(l *Listener) {
+	if n := len(l.Spec.TLS.CertificateRefs); n > mostCertificates {
+		l.references = faultf(gatewayv1.ListenerReasonInvalidCertificateRef, "a listener has %d certificates at most, and not %d", mostCertificates, n)
+		return
+	}
 	for _, ref := range l.Spec.TLS.CertificateRefs {
 		name := secretOf(l.Gateway.Gateway, ref)
 		problem := ""
@@ -202,7 +209,9 @@ func (d *Decision) allows(l *Listener, kind, namespace string) bool {
 	case gatewayv1.NamespacesFromSame:
 		return namespace == l.Gateway.Namespace
 	case gatewayv1.NamespacesFromSelector:
-		return l.selector != nil && l.selector.Matches(labels.Set(d.in.Namespaces[namespace]))
+		// A namespace that is not known yet is none that a selector means.
+		have, known := d.in.Namespaces[namespace]
+		return known && l.selector != nil && l.selector.Matches(labels.Set(have))
 	case gatewayv1.NamespacesFromNone:
 	}
 	return false
