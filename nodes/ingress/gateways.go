@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	clientdiscovery "k8s.io/client-go/discovery"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"headway.dev/manifests/gateway"
@@ -85,7 +86,14 @@ func followCustom[T any](ctx context.Context, s *Server, resource string, begin 
 	case <-ctx.Done():
 		return
 	}
-	for failures := 0; !s.serves(resource); failures++ {
+	for failures := 0; ; failures++ {
+		served, err := s.serves(ctx, resource)
+		if served {
+			break
+		}
+		if err == nil && !to.complete.Swap(true) {
+			s.routes.Set() // there are none of a kind that does not exist
+		}
 		select {
 		case <-time.After(discovery.After(failures)):
 		case <-ctx.Done():
@@ -118,9 +126,12 @@ func followCustom[T any](ctx context.Context, s *Server, resource string, begin 
 }
 
 // serves reports whether the API has a kind of the Gateway API.
-func (s *Server) serves(resource string) bool {
-	list, err := s.cfg.Client.Discovery().ServerResourcesForGroupVersion(gateway.GroupVersion.String())
-	return err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == resource })
+func (s *Server) serves(ctx context.Context, resource string) (bool, error) {
+	list, err := clientdiscovery.ToServerResourcesInterfaceWithContext(s.cfg.Client.Discovery()).ServerResourcesForGroupVersionWithContext(ctx, gateway.GroupVersion.String())
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == resource }), nil
 }
 
 func (s *Server) followNamespaces(ctx context.Context) {

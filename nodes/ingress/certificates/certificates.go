@@ -57,6 +57,9 @@ func (s *Store) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 // certificates the first that the client can use, or else the first. Nil: there is none.
 func Choose(byHost map[string][]*tls.Certificate, hello *tls.ClientHelloInfo) *tls.Certificate {
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	if len(name) > 253 { // no name of DNS is longer, and each label costs a look
+		return nil
+	}
 	list := byHost[name]
 	for at := name; len(list) == 0; {
 		_, parent, more := strings.Cut(at, ".")

@@ -112,6 +112,9 @@ func (p *port) listener(name string) *Table {
 	}
 }
 
+// longestName is how long a name of DNS can be (RFC 1035).
+const longestName = 253
+
 // Match finds the action of a request to a port; nil: there is none. misdirected: the
 // client was shown the certificate of another listener than the one of the request's host,
 // which may have other rules about who speaks to it.
@@ -120,7 +123,13 @@ func (g *Gateways) Match(at int32, r *http.Request) (a *Action, misdirected bool
 		return nil, false
 	}
 	p, name := g.ports[at], Hostname(r.Host)
+	if len(name) > longestName || r.TLS != nil && len(r.TLS.ServerName) > longestName {
+		return nil, false // each label costs a look
+	}
 	t := p.listener(name)
+	if t == nil {
+		return nil, false
+	}
 	if p.secure && r.TLS != nil && r.TLS.ServerName != "" && len(p.listeners) > 1 && p.listener(Hostname(r.TLS.ServerName)) != t {
 		return nil, true
 	}

@@ -31,6 +31,11 @@ func (s *Server) route(w *recorder, r *http.Request, x *exchange) {
 		if x.target != nil {
 			x.fault = errors.New(x.target.Invalid)
 		}
+		if x.action.Kind == "GRPCRoute" {
+			// Which gRPC's clients read as UNAVAILABLE, as the specification has it.
+			http.Error(w, "503 service unavailable", http.StatusServiceUnavailable)
+			return
+		}
 		http.Error(w, "500 internal server error", http.StatusInternalServerError)
 		return
 	}
@@ -40,6 +45,14 @@ func (s *Server) route(w *recorder, r *http.Request, x *exchange) {
 		r = r.WithContext(ctx)
 	}
 	x.chooseMirrors()
+	if len(x.mirrors) > 0 {
+		select {
+		case s.buffers <- struct{}{}:
+			defer func() { <-s.buffers }()
+		default:
+			x.mirrors = nil
+		}
+	}
 	if len(x.mirrors) == 0 || r.Header.Get("Upgrade") != "" {
 		x.mirrors = nil
 		s.proxy.ServeHTTP(w, r)
@@ -52,8 +65,8 @@ func (s *Server) route(w *recorder, r *http.Request, x *exchange) {
 		r.Body = body
 	}
 	s.proxy.ServeHTTP(w, r)
-	if x.sent != nil && body.whole() {
-		s.mirror(x, body.text.Bytes()) // which changes no more
+	if text, whole := body.whole(); whole && x.sent != nil {
+		s.mirror(x, text)
 	}
 }
 
@@ -108,7 +121,8 @@ func answerHeaders(f *routes.Filters, header http.Header) {
 }
 
 const (
-	// mostCopies is how many requests are mirrored at once; what is more is not.
+	// mostCopies is how many requests are mirrored at once, and of how many the bodies are
+	// remembered for that; what is more is not.
 	mostCopies = 100
 	// largestCopy is how large the body of a request may be that is mirrored, in bytes.
 	largestCopy = 1 << 20
@@ -183,9 +197,9 @@ func (c *copied) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// whole reports whether all of the body is remembered.
-func (c *copied) whole() bool {
+// whole returns the body, if all of it is remembered: then it changes no more.
+func (c *copied) whole() ([]byte, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ended && !c.large
+	return c.text.Bytes(), c.ended && !c.large
 }

@@ -55,6 +55,7 @@ type Server struct {
 	gateways atomic.Pointer[routes.Gateways]
 	metrics  *metrics
 	copies   chan struct{} // slots for mirrored requests
+	buffers  chan struct{} // slots for requests whose bodies are remembered for mirrors
 	log      struct {
 		sync.Mutex
 		*json.Encoder
@@ -65,7 +66,7 @@ type Server struct {
 
 // New returns a server that has no routes.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, metrics: newMetrics(), copies: make(chan struct{}, mostCopies), limits: newLimits(mostConnections, mostPerClient)}
+	s := &Server{cfg: cfg, metrics: newMetrics(), copies: make(chan struct{}, mostCopies), buffers: make(chan struct{}, mostCopies), limits: newLimits(mostConnections, mostPerClient)}
 	s.requests = newLimits(cmp.Or(cfg.Requests, mostRequests), cmp.Or(cfg.ClientRequests, mostRequestsPerClient))
 	s.proxy = s.newProxy()
 	if cfg.AccessLog != nil {
