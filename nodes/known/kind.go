@@ -3,6 +3,7 @@ package known
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -111,13 +112,26 @@ func (k *Kind) retry() {
 	}
 }
 
+// bare is an object without its managed fields, the largest part of some, which nobody here
+// reads. The object itself stays as it is: others may have it, too.
+func bare(o object) object {
+	if o.GetManagedFields() == nil {
+		return o
+	}
+	v := reflect.New(reflect.TypeOf(o).Elem())
+	v.Elem().Set(reflect.ValueOf(o).Elem())
+	out := v.Interface().(object) //nolint:forcetypeassert // it is of the type of o
+	out.SetManagedFields(nil)
+	return out
+}
+
 // put takes up an object or its change, and reports whether it is one.
 func (k *Kind) put(obj any) (o object, had, changed bool, err error) {
 	o, ok := obj.(object)
 	if !ok {
 		return nil, false, false, fmt.Errorf("%T is none of the %s", obj, k.name)
 	}
-	o.SetManagedFields(nil) // the largest part of some, which nobody here reads
+	o = bare(o)
 	if k.slim != nil {
 		o = k.slim(o)
 	}
