@@ -13,6 +13,7 @@ func TestExpression(t *testing.T) {
 	for text, refused := range map[string]string{
 		`/shop/[a-z0-9-]{1,63}(/.*)?`:                "",
 		`v[0-9]+\.[0-9]+|latest`:                     "",
+		`/\p{L}+/\p{L}+/[\p{L}\p{N}]{1,63}`:          "",
 		"(?:" + strings.Repeat("a", 900) + "){1000}": "repeats too much",
 		`((a{30}){30}){30}`:                          "repeat", // of RE2 or of ours
 		`a)|(?:b`:                                    "none of RE2",

@@ -175,7 +175,7 @@ const mostInstructions = 2000
 // instructions is about how many instructions an expression is compiled to.
 func instructions(re *syntax.Regexp) int64 {
 	n := int64(1)
-	if re.Op == syntax.OpLiteral || re.Op == syntax.OpCharClass {
+	if re.Op == syntax.OpLiteral { // of a class the runes are shared
 		n = int64(max(1, len(re.Rune)))
 	}
 	for _, s := range re.Sub {
