@@ -27,6 +27,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/wire"
 )
 
 // tenants is a server with a syncer, without nodes, and a repository for each
@@ -73,6 +74,11 @@ func (w *tenants) settle() {
 			s, ok := obj.(*flowcontrolv1.FlowSchema)
 			return !ok || len(s.Status.Conditions) == 0
 		})
+	})
+	// The last that a new cluster is given; before it, the kinds of the Gateway API.
+	w.eventually("the cluster has its GatewayClass", func() bool {
+		ns := w.get("Namespace", "", wire.SystemNamespace)
+		return ns != nil && ns.GetAnnotations()["headway.dev/made-gateway-class"] != ""
 	})
 	headwaytest.Quiet(w.t, "the controllers do not write any more", func() string { return fmt.Sprint(w.snapshot()) })
 }
