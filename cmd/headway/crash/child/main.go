@@ -41,7 +41,7 @@ func main() {
 	if *revert != "" {
 		err = rollback(*revert)
 	} else {
-		err = follow(*dir, "main@sha1:"+*commit)
+		err = follow(*dir, "main@sha1:"+*commit, *ask)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -60,8 +60,13 @@ func rollback(dir string) error {
 	return err
 }
 
-// follow runs the syncer until the revision is applied.
-func follow(dir, revision string) (err error) {
+// quiet is how long the store does not change once the syncer has done all that it does
+// about a commit.
+const quiet = 300 * time.Millisecond
+
+// follow runs the syncer until the revision is applied; with rest, also what it writes
+// after that, all of which is to be killed at some time.
+func follow(dir, revision string, rest bool) (err error) {
 	s, err := store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
 	if err != nil {
 		return err
@@ -74,6 +79,12 @@ func follow(dir, revision string) (err error) {
 	go func() { done <- sync.Run(ctx) }()
 	for applied(s) != revision && ctx.Err() == nil {
 		<-time.After(time.Millisecond)
+	}
+	for last, since := s.Revision(), time.Now(); rest && time.Since(since) < quiet && ctx.Err() == nil; {
+		<-time.After(time.Millisecond)
+		if now := s.Revision(); now != last {
+			last, since = now, time.Now()
+		}
 	}
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
