@@ -110,6 +110,7 @@ func testLoopbackIsGuarded(t *testing.T, mode proxy.Mode) {
 		t.Fatal(err)
 	}
 	var got atomic.Int64
+	var guarded atomic.Bool
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -119,8 +120,11 @@ func testLoopbackIsGuarded(t *testing.T, mode proxy.Mode) {
 			if err != nil {
 				return
 			}
-			if string(buf[:n]) == "martian" {
+			switch string(buf[:n]) {
+			case "martian":
 				got.Add(1)
+			case "guarded":
+				guarded.Store(true)
 			}
 		}
 	}()
@@ -134,6 +138,18 @@ func testLoopbackIsGuarded(t *testing.T, mode proxy.Mode) {
 	if err := os.WriteFile(routeLocalnet, []byte("0"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// Those that came before this one are read before it.
+	own := func(text string) {
+		t.Helper()
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "udp4", "127.0.0.1:9999")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, text)
+	}
+	own("guarded")
+	eventually(t, "the unguarded ones are read", guarded.Load)
 	got.Store(0)
 
 	stop, sent := make(chan struct{}), make(chan struct{})
@@ -165,12 +181,7 @@ func testLoopbackIsGuarded(t *testing.T, mode proxy.Mode) {
 		t.Errorf("route_localnet is %s after Cleanup, want what it was", after)
 	}
 	// The last one arrives after all others.
-	last, err := (&net.Dialer{}).DialContext(t.Context(), "udp4", "127.0.0.1:9999")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer last.Close()
-	fmt.Fprint(last, "martian")
+	own("martian")
 	eventually(t, "the node gets its own", func() bool { return got.Load() > 0 })
 	conn.Close()
 	<-read
