@@ -61,6 +61,7 @@ COMMIT
 :HW-PODVXLAN - [0:0]
 -A HW-PODVXLAN ! -d 10.1.0.0/16 -i hw0 -p udp -m udp --dport 4789 -j DROP
 -A HW-PODVXLAN -d 10.1.2.1 -i hw0 -p udp -m udp --dport 4789 -j DROP
+-A HW-PODVXLAN -d 127.0.0.0/8 -i hw0 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
 COMMIT
 `
 	if got != want {

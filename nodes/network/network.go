@@ -235,7 +235,7 @@ func (n *Network) Cleanup(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// ensureNode makes the bridge, sets the sysctls and writes the rules, once.
+// ensureNode makes the bridge, writes the rules and sets the sysctls, once.
 // The bridge is looked at every time: another program may have removed it.
 func (n *Network) ensureNode(ctx context.Context) error {
 	if n.ready {
@@ -258,10 +258,11 @@ func (n *Network) ensureNode(ctx context.Context) error {
 	if err := n.mark(bridge); err != nil {
 		return err
 	}
-	if err := setSysctls(ctx, n.cfg.Bridge); err != nil {
+	// In this order: the rules guard what the sysctls open.
+	if err := errors.Join(n.writeRules(ctx), ensureJumps(ctx, n.cfg.Chains)); err != nil {
 		return err
 	}
-	if err := errors.Join(n.writeRules(ctx), ensureJumps(ctx, n.cfg.Chains)); err != nil {
+	if err := setSysctls(ctx, n.cfg.Bridge); err != nil {
 		return err
 	}
 	n.ready = true

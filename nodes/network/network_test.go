@@ -488,14 +488,7 @@ func TestPodsSendNoVXLAN(t *testing.T) {
 		return conn
 	}
 	vxlan, other := listen(network.VXLANPort), listen(network.VXLANPort+1)
-	data, err := os.ReadFile(filepath.Join(n.NetConf.StateDir, pod.UID+".json"))
-	var lease network.Lease
-	if err == nil {
-		err = json.Unmarshal(data, &lease)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	lease := leaseOf(t, n, pod.UID)
 	for _, port := range []int{network.VXLANPort, network.VXLANPort + 1} {
 		script := fmt.Sprintf("echo forged > /dev/udp/%s/%d", gateway, port)
 		if out, err := exec.CommandContext(t.Context(), "nsenter", "--net="+lease.NetNS, "bash", "-c", script).CombinedOutput(); err != nil {
@@ -515,5 +508,65 @@ func TestPodsSendNoVXLAN(t *testing.T) {
 	}
 	if k, from, err := vxlan.ReadFrom(buffer); err == nil {
 		t.Errorf("the VXLAN port got %q from %s", buffer[:k], from)
+	}
+}
+
+func leaseOf(t *testing.T, n *nodetest.Node, uid string) (lease network.Lease) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(n.NetConf.StateDir, uid+".json"))
+	if err == nil {
+		err = json.Unmarshal(data, &lease)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lease
+}
+
+// A pod does not reach what listens on the node's loopback addresses, without the service
+// proxy's rules, too.
+func TestPodsDoNotReachLoopback(t *testing.T) {
+	n := nodetest.Start(t)
+	pod := nodetest.Sandbox("forger")
+	n.Run(t, pod, "main", "serve")
+	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	lease := leaseOf(t, n, pod.UID)
+	in := func(script string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "nsenter", "--net="+lease.NetNS, "bash", "-c", script).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", script, err, out)
+		}
+	}
+	// As a pod with CAP_NET_ADMIN may: 127.0.0.1 is beyond its gateway.
+	in(fmt.Sprintf(`set -e
+echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
+ip rule add pref 100 lookup local
+ip rule del pref 0
+ip rule add pref 5 to 127.0.0.1 lookup 77
+ip route add 127.0.0.1 via %s dev eth0 src %s table 77`, n.NetConf.PodCIDR.Addr().Next(), lease.IP))
+	_, port, _ := net.SplitHostPort(conn.LocalAddr().String())
+	arrives := func(text string, within time.Duration) bool {
+		in("echo " + text + " > /dev/udp/127.0.0.1/" + port)
+		if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := conn.ReadFrom(make([]byte, 64))
+		return err == nil
+	}
+	if arrives("one", time.Second) {
+		t.Error("it arrives")
+	}
+	chain := n.NetConf.Chains + "-PODVXLAN"
+	remove := exec.CommandContext(t.Context(), "iptables", "-w", "10", "-t", "mangle", "-D", chain, "-d", "127.0.0.0/8", "-i", n.NetConf.Bridge,
+		"-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-j", "DROP")
+	if out, err := remove.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !arrives("two", 10*time.Second) {
+		t.Error("without the rule it does not arrive either: the test shows nothing")
 	}
 }

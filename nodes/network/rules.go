@@ -77,6 +77,10 @@ func rules(in ruleInput) string {
 	fmt.Fprintf(&b, "*mangle\n:%s - [0:0]\n", vxlan)
 	fmt.Fprintf(&b, "-A %s ! -d %s -i %s -p udp -m udp --dport %d -j DROP\n", vxlan, in.ClusterCIDR, in.Bridge, VXLANPort)
 	fmt.Fprintf(&b, "-A %s -d %s -i %s -p udp -m udp --dport %d -j DROP\n", vxlan, in.PodCIDR.Addr().Next(), in.Bridge, VXLANPort)
+	// CVE-2020-8558: route_localnet of the bridge, for host ports at 127.0.0.1, would let
+	// pods send to the node's loopback addresses. What answers has those only once the
+	// kernel has undone the translation.
+	fmt.Fprintf(&b, "-A %s -d 127.0.0.0/8 -i %s -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n", vxlan, in.Bridge)
 	b.WriteString("COMMIT\n")
 	return b.String()
 }
