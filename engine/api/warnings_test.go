@@ -95,6 +95,7 @@ nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kub
 			"spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
 		}},
 		{core + "services", `{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: None, sessionAffinity: ClientIP, ports: [{port: 1}]}}`, []string{"spec.SessionAffinity is ignored for headless services"}},
+		{core + "services", `{apiVersion: v1, kind: Service, metadata: {name: b, annotations: {service.kubernetes.io/topology-mode: Auto}}, spec: {ports: [{port: 1}]}}`, []string{`annotation service.kubernetes.io/topology-mode: "Auto" has no effect, use spec.trafficDistribution instead`}},
 		{core + "secrets", `{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {name: a}, data: {tls.crt: "", tls.key: ""}}`, []string{"tls: failed to find any PEM data in certificate input"}},
 		{core + "serviceaccounts", `{apiVersion: v1, kind: ServiceAccount, metadata: {name: a, annotations: {kubernetes.io/enforce-mountable-secrets: "true"}}}`, []string{"metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}},
 		{core + "resourcequotas", `{apiVersion: v1, kind: ResourceQuota, metadata: {name: a}, spec: {hard: {cpu: 2, limits.cpu: 1}}}`, []string{"ResourceQuota cpu (2) should be less than limits.cpu (1)"}},

@@ -199,6 +199,14 @@ func serviceWarnings(svc, _ *corev1.Service) []string {
 	if _, ok := svc.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
 		told = append(told, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
 	}
+	for _, name := range []string{corev1.AnnotationTopologyMode, corev1.DeprecatedAnnotationTopologyAwareHints} {
+		// Kubernetes computes hints for these two values (Kubernetes documentation, Topology
+		// Aware Routing), in a part that was never finished.
+		if mode := svc.Annotations[name]; mode == "Auto" || mode == "auto" {
+			told = append(told, fmt.Sprintf("annotation %s: %q has no effect, use spec.trafficDistribution instead", name, mode))
+			break
+		}
+	}
 	external, headless := svc.Spec.Type == corev1.ServiceTypeExternalName, svc.Spec.Type == corev1.ServiceTypeClusterIP && svc.Spec.ClusterIP == corev1.ClusterIPNone
 	if svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone {
 		for i, address := range svc.Spec.ClusterIPs {
