@@ -4,7 +4,7 @@
 // to it, and writes their statuses; what happens to a pod is decided by package pod.
 // Only the machine below is missing: containers are entries in memory. They start
 // at once, their probes succeed, and those of pods that are not always restarted
-// come to an end by themselves. Volumes of claims have no directories: to remove one is
+// come to an end by themselves. No pod is rejected: what the scheduler binds fits. Volumes of claims have no directories: to remove one is
 // to say so.
 //
 // Shared by all nodes of a [Fleet] are the watches, unless each is to have its own,
