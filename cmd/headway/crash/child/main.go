@@ -60,12 +60,8 @@ func rollback(dir string) error {
 	return err
 }
 
-// quiet is how long the store does not change once the syncer has done all that it does
-// about a commit.
-const quiet = 300 * time.Millisecond
-
-// follow runs the syncer until the revision is applied; with rest, also what it writes
-// after that, all of which is to be killed at some time.
+// follow runs the syncer until the revision is applied; with rest, until what it writes
+// next, so that it may be killed in that, too.
 func follow(dir, revision string, rest bool) (err error) {
 	s, err := store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
 	if err != nil {
@@ -80,11 +76,8 @@ func follow(dir, revision string, rest bool) (err error) {
 	for applied(s) != revision && ctx.Err() == nil {
 		<-time.After(time.Millisecond)
 	}
-	for last, since := s.Revision(), time.Now(); rest && time.Since(since) < quiet && ctx.Err() == nil; {
+	for at := s.Revision(); rest && s.Revision() == at && ctx.Err() == nil; {
 		<-time.After(time.Millisecond)
-		if now := s.Revision(); now != last {
-			last, since = now, time.Now()
-		}
 	}
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
