@@ -25,6 +25,7 @@ type Machines struct {
 	router string
 	agents map[string]*Cluster
 	images string
+	far    map[string]func() // ends what Far began
 }
 
 // place is where a machine is: its address, and its network's number.
@@ -52,7 +53,7 @@ func StartServer(tb testing.TB, imagesDir string, flags ...string) *Machines {
 
 func startMachines(tb testing.TB, imagesDir string, c *Cluster) *Machines {
 	tb.Helper()
-	m := &Machines{Cluster: c, router: c.id + "-r", agents: map[string]*Cluster{}, images: imagesDir}
+	m := &Machines{Cluster: c, router: c.id + "-r", agents: map[string]*Cluster{}, images: imagesDir, far: map[string]func(){}}
 	command(tb, "ip", "netns", "add", m.router)
 	tb.Cleanup(func() { command(tb, "ip", "netns", "delete", m.router) })
 	for _, network := range []int{66, 67} {

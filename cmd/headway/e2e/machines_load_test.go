@@ -58,8 +58,8 @@ spec:
       containers: [{name: main, image: "headway.dev/test/busybox:1", command: [sleep, "100000"]}]
 `
 
-// Two machines join while 50 pods roll, packets are lost between all machines, and a
-// machine dies under load and comes back. Through the cluster IP no request fails but those
+// Two machines join while 50 pods roll, packets are lost between all machines, one is far
+// away, and one dies under load and comes back. Through the cluster IP no request fails but those
 // that were for pods of the dead machine before it was noticed.
 func TestMachinesUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -107,12 +107,14 @@ func TestMachinesUnderLoad(t *testing.T) {
 	}
 	m.Lossy(0)
 
+	farAway(t, m, url, func() map[string][]corev1.Pod { return roll(12, "Hello from afar") })
+
 	// A machine dies, and its link.
 	m.Program.Stop()
 	m.Program.AddFlags("--node-monitor-grace-period", "15s")
 	m.Up()
 	m.Ready(time.Minute, corev1.ConditionTrue, "node-1", "node-2", "node-3")
-	dies(t, m, url, rolled(t, m, 12, "Hello through losses"))
+	dies(t, m, url, rolled(t, m, 12, "Hello from afar"))
 	// From others than before: who takes the port again from which it has asked a dead pod
 	// in the last two minutes gets the same silence, because the kernel takes it for one
 	// more try.
@@ -123,7 +125,7 @@ func TestMachinesUnderLoad(t *testing.T) {
 		}
 	}
 	m.Eventually(time.Minute, "the pods of the dead machine are replaced", func() error {
-		pods, err := ready(t, m, "Hello through losses")
+		pods, err := ready(t, m, "Hello from afar")
 		if n := len(pods["node-1"]) + len(pods["node-2"]); err == nil && n != 12 {
 			err = fmt.Errorf("%d pods are ready elsewhere", n)
 		}
@@ -146,6 +148,42 @@ func TestMachinesUnderLoad(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// farAway has a machine so far from the others that an answer takes a fifth of a second:
+// its node stays ready, pods roll there without a failed request, and their logs and
+// programs are reached.
+func farAway(t *testing.T, m *e2e.Machines, url string, roll func() map[string][]corev1.Pod) {
+	t.Helper()
+	const delay = 100 * time.Millisecond
+	since := nodesReadySince(t, m)
+	m.Far("node-2", delay)
+	m.Eventually(10*time.Second, "the far machine is reached", func() error {
+		start := time.Now()
+		conn, err := m.Here().Dial(t.Context(), "tcp", "10.66.0.2:10250")
+		if err != nil {
+			return err
+		}
+		if took := time.Since(start); took < 2*delay {
+			t.Errorf("a connection to the far machine took %s", took)
+		}
+		return conn.Close()
+	})
+	load, there := loadFrom(greeted(m.HTTP, url)), loadFrom(greeted(m.On("node-2").HTTP, url))
+	pods := roll()["node-2"]
+	if len(pods) == 0 {
+		t.Error("the far machine has no pods")
+	}
+	for _, p := range pods[:min(1, len(pods))] {
+		contains(t, "exec", m.Kubectl("exec", p.Name, "--", "sh", "-c", "echo inside $MESSAGE"), "inside "+p.Spec.Containers[0].Env[0].Value)
+		contains(t, "logs", m.Kubectl("logs", p.Name), "serving")
+	}
+	unharmed(t, "to a far machine", load)
+	unharmed(t, "of a far machine", there)
+	if now := nodesReadySince(t, m); fmt.Sprint(now) != fmt.Sprint(since) {
+		t.Errorf("nodes were not ready while one was far: they are since %v, and were since %v", now, since)
+	}
+	m.Near("node-2")
 }
 
 // dies cuts node-3 off and kills all that runs there, under load, and returns when no

@@ -70,21 +70,34 @@ func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, err
 }
 
 // dialIn dials from inside a network namespace.
-func dialIn(ctx context.Context, path, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
+func dialIn(ctx context.Context, path, network, address string) (conn net.Conn, err error) {
+	err = within(path, func() (err error) {
+		conn, err = (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// within calls f on a thread that is in a network namespace.
+func within(path string, f func() error) error {
+	done := make(chan error, 1)
 	go func() {
 		// The thread is not unlocked, so that it ends with the goroutine
 		// and no other goroutine ever runs in the namespace.
 		runtime.LockOSThread()
-		conn, err := dialLocked(ctx, path, network, address)
-		done <- result{conn, err}
+		ns, err := netns.GetFromPath(path)
+		if err != nil {
+			done <- fmt.Errorf("open network namespace %s: %w", path, err)
+			return
+		}
+		defer ns.Close()
+		if err := netns.Set(ns); err != nil {
+			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
+			return
+		}
+		done <- f()
 	}()
-	r := <-done
-	return r.conn, r.err
+	return <-done
 }
 
 // Pod is a client inside the network namespace of a pod of the node.
@@ -140,18 +153,6 @@ func (n *Node) InPod(uid string) Place {
 	return Place{n.tb, lease.NetNS}
 }
 
-func dialLocked(ctx context.Context, path, network, address string) (net.Conn, error) {
-	ns, err := netns.GetFromPath(path)
-	if err != nil {
-		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
-	}
-	defer ns.Close()
-	if err := netns.Set(ns); err != nil {
-		return nil, fmt.Errorf("enter network namespace %s: %w", path, err)
-	}
-	return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
-}
-
 // http is a client inside the network namespace that opens a connection for
 // each request, as the requests of many clients do.
 func (n *Node) http() *http.Client { return client(n.dial) }
@@ -172,30 +173,15 @@ func (n *Node) listen(address string) net.Listener {
 // Listen listens there.
 func (p Place) Listen(address string) net.Listener {
 	p.tb.Helper()
-	type result struct {
-		listener net.Listener
-		err      error
+	var listener net.Listener
+	err := within(p.path, func() (err error) {
+		listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
+		return err
+	})
+	if err != nil {
+		p.tb.Fatalf("listen on %s in network namespace %s: %v", address, p.path, err)
 	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: see dial
-		ns, err := netns.GetFromPath(p.path)
-		if err == nil {
-			defer ns.Close()
-			err = netns.Set(ns)
-		}
-		if err != nil {
-			done <- result{nil, err}
-			return
-		}
-		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
-		done <- result{listener, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		p.tb.Fatalf("listen on %s in network namespace %s: %v", address, p.path, r.err)
-	}
-	return r.listener
+	return listener
 }
 
 // in is a command in the cluster's network namespace.
