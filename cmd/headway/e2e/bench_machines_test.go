@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,14 @@ metadata: {name: %[1]s, namespace: default}
 spec: {selector: {app: %[1]s}, ports: [{port: 80, targetPort: 9000}]}
 `, p.name, p.node)
 	}
+	b.WriteString(`---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: two, namespace: default}
+spec:
+  ingressClassName: headway
+  defaultBackend: {service: {name: two, port: {number: 80}}}
+`)
 	return b.String()
 }
 
@@ -109,6 +118,94 @@ func BenchmarkMachines(b *testing.B) {
 			}
 		})
 	}
+	for _, way := range []struct {
+		name, url string
+		at        e2e.Place
+	}{
+		{"HTTP over the link", "http://10.66.0.2:9000/", m.On("node-2").Here()},
+		{"HTTP over the link to a pod", "http://" + pods["two"].Status.PodIP + ":9000/", inPod("two")},
+		{"HTTP through the Ingress", "http://10.66.0.2/", inPod("two")},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			stop := swallowing(way.at.Listen(":9000"))
+			defer stop()
+			for b.Loop() {
+				exchange(b, m, way.url)
+			}
+		})
+	}
+}
+
+// swallowing reads each request's body, and answers with a byte; stop ends it.
+func swallowing(l net.Listener) (stop func()) {
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			_, _ = io.WriteString(w, "p")
+		}
+	})}
+	var serve sync.WaitGroup
+	serve.Go(func() { _ = server.Serve(l) }) // it ends with ErrServerClosed
+	return func() {
+		_ = server.Close()
+		serve.Wait()
+	}
+}
+
+// exchange is there for HTTP, over one connection: 5,000 requests one after the other, and
+// one with as large a body as goes through in three seconds.
+func exchange(b *testing.B, m *e2e.Machines, url string) {
+	b.Helper()
+	transport := &http.Transport{DialContext: m.Here().Dial}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	ask := func(body io.Reader) error {
+		request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url, body)
+		if err != nil {
+			return err
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "p" {
+			return fmt.Errorf("%s: %.100q, %w", answer.Status, got, err)
+		}
+		return nil
+	}
+	m.Eventually(time.Minute, url+" answers", func() error { return ask(http.NoBody) })
+	times := make([]time.Duration, 5000)
+	for i := range times {
+		start := time.Now()
+		if err := ask(http.NoBody); err != nil {
+			b.Fatal(err)
+		}
+		times[i] = time.Since(start)
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Nanoseconds())/1000, "p50-us")
+	b.ReportMetric(float64(times[len(times)*99/100].Nanoseconds())/1000, "p99-us")
+	body := &timed{until: time.Now().Add(3 * time.Second)}
+	start := time.Now()
+	if err := ask(body); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(body.sent)*8/1e9/time.Since(start).Seconds(), "Gbit/s")
+}
+
+// timed is a body that ends at a time.
+type timed struct {
+	until time.Time
+	sent  int
+}
+
+// Read implements io.Reader.
+func (t *timed) Read(p []byte) (int, error) {
+	if time.Now().After(t.until) {
+		return 0, io.EOF
+	}
+	t.sent += len(p)
+	return len(p), nil
 }
 
 // answering answers each byte 'p' with one, and takes all else; stop ends it.
