@@ -20,14 +20,18 @@ var backoff = loop.Backoff{First: 5 * time.Millisecond, Last: time.Minute}
 // loudAfter is how many failures in a row make the next one worth a warning.
 const loudAfter = 5
 
-// Run runs controllers until ctx ends, and returns when all their goroutines
-// have.
+// Run runs controllers until ctx ends, and then returns nil when all their goroutines
+// have ended.
 func Run(ctx context.Context, env Env, controllers []Controller) error {
 	for _, c := range controllers {
 		if c.Start == nil {
 			continue
 		}
-		if err := guard.Call(ctx, "start controller "+c.Name, func() error { return c.Start(ctx) }); err != nil {
+		err := guard.Call(ctx, "start controller "+c.Name, func() error { return c.Start(ctx) })
+		if ctx.Err() != nil {
+			return nil // what failed was to be broken off
+		}
+		if err != nil {
 			return fmt.Errorf("start controller %s: %w", c.Name, err)
 		}
 	}
