@@ -26,8 +26,14 @@ type Route struct {
 	hosts    []gatewayv1.Hostname
 	refs     []gatewayv1.BackendObjectReference
 	existing []gatewayv1.RouteParentStatus
+	places   int   // hosts of all listeners
 	fault    fault // what of it cannot be served
 }
+
+// mostPlaces is how many hosts of listeners a route has at most, each host counted at each of
+// its listeners: a Gateway has up to 64 listeners and a route 16 hosts, but also 32 parents,
+// and each node keeps a place of each.
+const mostPlaces = 1024
 
 // Attachment is a listener that serves a route for some hosts.
 type Attachment struct {
@@ -58,6 +64,17 @@ func (d *Decision) resolve(r *Route) {
 		list, problem := d.attach(r, g, ref)
 		if r.fault.is() {
 			problem, list = r.fault, nil
+		}
+		more := 0
+		for _, a := range list {
+			if !attached[a.Listener] {
+				more += len(a.Hosts)
+			}
+		}
+		if r.places+more > mostPlaces {
+			list, problem = nil, faultf(gatewayv1.RouteReasonUnsupportedValue, "a route has %d hosts of listeners at most, each host counted at each listener, and would have %d with this parent", mostPlaces, r.places+more)
+		} else {
+			r.places += more
 		}
 		for _, a := range list {
 			if !attached[a.Listener] {

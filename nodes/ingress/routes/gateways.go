@@ -33,43 +33,52 @@ type port struct {
 // FromGateways makes routes of what was decided about Gateways.
 func FromGateways(d *gateway.Decision) *Gateways {
 	g := &Gateways{ports: map[int32]*port{}, Backends: map[Backend]bool{}}
-	rules := map[*gateway.Listener][]routeRule{}
-	for _, r := range d.Routes {
+	tables := map[*gateway.Listener]*Table{}
+	for _, r := range d.Routes { // the oldest first
 		if len(r.Attached) == 0 {
 			continue
 		}
-		list := compile(d, r, g.Backends)
+		rules := compilePaths(d, r, g.Backends)
 		for _, a := range r.Attached {
-			for _, host := range a.Hosts {
-				for _, rule := range list {
-					rule.Host = host
-					rules[a.Listener] = append(rules[a.Listener], rule)
-				}
+			t := tables[a.Listener]
+			if t == nil {
+				t = newTable()
+				tables[a.Listener] = t
+			}
+			for _, name := range a.Hosts {
+				h := t.host(name)
+				h.parts = append(h.parts, rules)
 			}
 		}
 	}
 	for _, own := range d.Gateways {
 		for _, l := range own.Listeners {
 			if l.Served() {
-				g.listen(l, rules[l])
+				g.listen(l, cmp.Or(tables[l], newTable()))
 			}
 		}
 	}
 	return g
 }
 
-func (g *Gateways) listen(l *gateway.Listener, rules []routeRule) {
+// compilePaths are the rules of a route, the most exact of each path first.
+func compilePaths(d *gateway.Decision, r *gateway.Route, backends map[Backend]bool) *paths {
+	list := compile(d, r, backends)
+	slices.SortStableFunc(list, func(a, b routeRule) int { return a.rank.compare(b.rank) })
+	p := newPaths()
+	for _, rule := range list {
+		p.add(rule.Rule, rule.rank)
+	}
+	return p
+}
+
+func (g *Gateways) listen(l *gateway.Listener, t *Table) {
 	p := g.ports[l.Spec.Port]
 	if p == nil {
 		p = &port{secure: l.Secure(), listeners: map[string]*Table{}}
 		g.ports[l.Spec.Port] = p
 	}
-	// Routes come in the order of their age, and rules in that of their route.
-	slices.SortStableFunc(rules, func(a, b routeRule) int { return a.rank.compare(b.rank) })
-	t := &Table{exact: map[string]*paths{}, wildcard: map[string]*paths{}, deep: true}
-	for _, r := range rules {
-		t.add(r.Rule)
-	}
+	t.deep = true
 	p.listeners[l.Hostname] = t
 	for _, secret := range l.Certificates {
 		p.certificates = append(p.certificates, Certificate{Host: l.Hostname, Secret: secret})

@@ -1,12 +1,16 @@
 package routes_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
@@ -149,6 +153,82 @@ func TestGRPC(t *testing.T) {
 		}
 		if got := r.Parents[0].Conditions[0].Reason; got != string(want) {
 			t.Errorf("%s: %s, want %s", r.Name(), got, want)
+		}
+	}
+}
+
+// wide has a Gateway with the most listeners, and a route with the most hosts and matches that
+// the definitions let one have.
+func wide(t *testing.T) gateway.Input {
+	t.Helper()
+	var listeners, hosts, matches []string
+	for n := range 64 {
+		listeners = append(listeners, fmt.Sprintf("{name: l%d, port: %d, protocol: HTTP}", n, 8000+n))
+	}
+	for n := range 16 {
+		hosts = append(hosts, fmt.Sprintf("h%d.example.com", n))
+	}
+	for n := range 128 {
+		matches = append(matches, fmt.Sprintf("{path: {type: PathPrefix, value: /p%d}}", n))
+	}
+	in := input(t, strings.Join(listeners, ", "))
+	in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, `{metadata: {name: wide, namespace: d}, spec: {parentRefs: [{name: web}], hostnames: [`+strings.Join(hosts, ", ")+`],
+		rules: [{matches: [`+strings.Join(matches, ", ")+`], backendRefs: [{name: wide, port: 80}]}]}}`))
+	return in
+}
+
+// The rules of a route are kept once, however many hosts and listeners have them, and a route
+// that would have more of those than can be kept is refused at the parent that is too much.
+func TestWideRoutes(t *testing.T) {
+	in := wide(t)
+	d := gateway.Decide(in)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	g := routes.FromGateways(d)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if got := int64(after.HeapAlloc) - int64(before.HeapAlloc); got > 2<<20 { // 131,072 rules take over 20 MiB
+		t.Errorf("a route takes %d KiB", got>>10)
+	}
+	for _, port := range []int32{8000, 8063} {
+		a, _ := g.Match(port, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://h15.example.com/p127/x", http.NoBody))
+		if a == nil || a.Split.Targets[0].Backend.Service.Name != "wide" {
+			t.Errorf("at the port %d: %+v", port, a)
+		}
+	}
+	in.Gateways = append(in.Gateways, read[gatewayv1.Gateway](t, "{metadata: {name: x, namespace: d}, spec: {gatewayClassName: headway, listeners: [{name: l, port: 9000, protocol: HTTP}]}}"))
+	in.HTTPRoutes[0].Spec.ParentRefs = append(in.HTTPRoutes[0].Spec.ParentRefs, gatewayv1.ParentReference{Name: "x"})
+	r := gateway.Decide(in).Routes[0]
+	if got := len(r.Attached); got != 64 {
+		t.Errorf("it is attached to %d listeners", got)
+	}
+	if c := r.Parents[1].Conditions[0]; c.Status != metav1.ConditionFalse || c.Reason != string(gatewayv1.RouteReasonUnsupportedValue) {
+		t.Errorf("the parent that is too much: %+v", c)
+	}
+	runtime.KeepAlive(g)
+}
+
+// Of the rules of several routes the most exact one gets a request, and of those as exact as
+// each other the older route's.
+func TestPrecedenceOfRoutes(t *testing.T) {
+	in := input(t, "{name: all, port: 80, protocol: HTTP}")
+	for n, rules := range []string{
+		"{matches: [{path: {type: PathPrefix, value: /a}}], BACKEND}, {matches: [{path: {type: RegularExpression, value: /r.*}}], BACKEND}",
+		"{matches: [{path: {type: PathPrefix, value: /a}, method: PUT}, {path: {type: PathPrefix, value: /a/b}}], BACKEND}",
+		"{matches: [{path: {type: PathPrefix, value: /a}}, {path: {type: Exact, value: /a/b}}, {path: {type: RegularExpression, value: /re.*}}], BACKEND}",
+		"{BACKEND}",
+	} {
+		name := string(rune('a' + n))
+		in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, "{metadata: {name: "+name+", namespace: d}, spec: {parentRefs: [{name: web}], rules: ["+
+			strings.ReplaceAll(rules, "BACKEND", "backendRefs: [{name: "+name+", port: 80}]")+"]}}"))
+	}
+	g := routes.FromGateways(gateway.Decide(in))
+	for request, want := range map[string]string{"GET /a": "a", "PUT /a": "b", "GET /a/c": "a", "GET /a/b/c": "b", "GET /a/b": "c", "GET /r": "a", "GET /re": "c", "GET /": "d"} {
+		method, path, _ := strings.Cut(request, " ")
+		a, _ := g.Match(80, httptest.NewRequestWithContext(t.Context(), method, "http://x.org"+path, http.NoBody))
+		if a == nil || a.From.Name != want {
+			t.Errorf("%s: %+v, want %s", request, a, want)
 		}
 	}
 }

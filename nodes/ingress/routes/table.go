@@ -67,32 +67,41 @@ type Rule struct {
 
 // Table finds the action of a request.
 type Table struct {
-	exact, wildcard map[string]*paths
-	any             *paths
+	exact, wildcard map[string]*host
+	any             *host
 	// rest is for what no host has.
 	rest *Action
 	// deep has *.NAME be for all names that end so, as the Gateway API has it.
 	deep bool
 }
 
-// paths are those of one host.
+// host is what one of the hosts has.
+type host struct {
+	// parts are the paths of an Ingress table, or those of each route, the oldest first. Those
+	// of a route are shared by all its hosts at all its listeners: of a few objects there
+	// would be millions of rules otherwise.
+	parts []*paths
+	rest  *Action
+}
+
+// paths are those of some rules, whatever their host.
 type paths struct {
 	exact, prefix map[string][]entry
 	regexps, late []entry
-	rest          *Action
 }
 
 // entry is one of the rules of a path.
 type entry struct {
 	conditions *Conditions
 	action     *Action
+	rank       rank
 }
 
-// first is the action of the first that a request, which may be nil, fits.
-func first(list []entry, path string, r *Request) *Action {
+// first is the first that a request, which may be nil, fits.
+func first(list []entry, path string, r *Request) *entry {
 	for i := range list {
 		if list[i].conditions.fit(path, r) {
-			return list[i].action
+			return &list[i]
 		}
 	}
 	return nil
@@ -102,7 +111,8 @@ func first(list []entry, path string, r *Request) *Action {
 // earlier one has their host and path. rest is the action of requests that no rule is
 // about; nil: there is none.
 func NewTable(rules []Rule, rest *Action) (t *Table, taken []Rule) {
-	t = &Table{exact: map[string]*paths{}, wildcard: map[string]*paths{}, rest: rest}
+	t = newTable()
+	t.rest = rest
 	for _, r := range rules {
 		if !t.add(r) {
 			taken = append(taken, r)
@@ -111,16 +121,26 @@ func NewTable(rules []Rule, rest *Action) (t *Table, taken []Rule) {
 	return t, taken
 }
 
+func newTable() *Table { return &Table{exact: map[string]*host{}, wildcard: map[string]*host{}} }
+
 func (t *Table) add(r Rule) bool {
-	p := t.host(r.Host)
+	h := t.host(r.Host)
 	if r.Type == Rest {
-		if p.rest != nil {
+		if h.rest != nil {
 			return false
 		}
-		p.rest = r.Action
+		h.rest = r.Action
 		return true
 	}
-	add := entry{r.Conditions, r.Action}
+	if len(h.parts) == 0 {
+		h.parts = []*paths{newPaths()}
+	}
+	return h.parts[0].add(r, rank{})
+}
+
+// add adds a rule, and reports whether it is in force.
+func (p *paths) add(r Rule, of rank) bool {
+	add := entry{r.Conditions, r.Action, of}
 	in, key := p.exact, r.Path
 	switch r.Type {
 	case Regexp:
@@ -140,20 +160,20 @@ func (t *Table) add(r Rule) bool {
 	return true
 }
 
-func (t *Table) host(host string) *paths {
-	host = strings.ToLower(host)
-	if host == "" {
+func (t *Table) host(name string) *host {
+	name = strings.ToLower(name)
+	if name == "" {
 		if t.any == nil {
-			t.any = newPaths()
+			t.any = &host{}
 		}
 		return t.any
 	}
-	in, key := t.exact, host
-	if name, ok := strings.CutPrefix(host, "*."); ok {
-		in, key = t.wildcard, name
+	in, key := t.exact, name
+	if parent, ok := strings.CutPrefix(name, "*."); ok {
+		in, key = t.wildcard, parent
 	}
 	if in[key] == nil {
-		in[key] = newPaths()
+		in[key] = &host{}
 	}
 	return in[key]
 }
@@ -175,7 +195,7 @@ func (t *Table) match(name, clean string, r *Request) *Action {
 	if t == nil {
 		return nil
 	}
-	var room [4]*paths
+	var room [4]*host
 	candidates := append(room[:0], t.exact[name])
 	for label, parent, more := strings.Cut(name, "."); more && label != "" && parent != ""; label, parent, more = strings.Cut(parent, ".") {
 		candidates = append(candidates, t.wildcard[parent])
@@ -184,38 +204,53 @@ func (t *Table) match(name, clean string, r *Request) *Action {
 		}
 	}
 	candidates = append(candidates, t.any)
-	for _, p := range candidates {
-		if a := p.match(clean, r); a != nil {
+	for _, h := range candidates {
+		if a := h.match(clean, r); a != nil {
 			return a
 		}
 	}
-	for _, p := range candidates {
-		if p != nil && p.rest != nil {
-			return p.rest
+	for _, h := range candidates {
+		if h != nil && h.rest != nil {
+			return h.rest
 		}
 	}
 	return t.rest
 }
 
-func (p *paths) match(clean string, r *Request) *Action {
-	if p == nil {
+func (h *host) match(clean string, r *Request) *Action {
+	if h == nil {
 		return nil
 	}
-	if a := first(p.exact[clean], clean, r); a != nil {
+	if a := h.best(clean, r, func(p *paths) []entry { return p.exact[clean] }); a != nil {
 		return a
 	}
-	if a := first(p.regexps, clean, r); a != nil {
+	if a := h.best(clean, r, func(p *paths) []entry { return p.regexps }); a != nil {
 		return a
 	}
 	for at := strings.TrimRight(clean, "/"); at != ""; at = at[:strings.LastIndexByte(at, '/')] {
-		if a := first(p.prefix[at], clean, r); a != nil {
+		if a := h.best(clean, r, func(p *paths) []entry { return p.prefix[at] }); a != nil {
 			return a
 		}
 	}
-	if a := first(p.late, clean, r); a != nil {
+	if a := h.best(clean, r, func(p *paths) []entry { return p.late }); a != nil {
 		return a
 	}
-	return first(p.prefix[""], clean, r)
+	return h.best(clean, r, func(p *paths) []entry { return p.prefix[""] })
+}
+
+// best is the action of the most exact rule that a request fits, of some rules of each part,
+// which have the most exact ones first; of several as exact ones that of the first part.
+func (h *host) best(clean string, r *Request, of func(*paths) []entry) *Action {
+	var found *entry
+	for _, p := range h.parts {
+		if e := first(of(p), clean, r); e != nil && (found == nil || e.rank.compare(found.rank) < 0) {
+			found = e
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return found.action
 }
 
 // Clean is a path as it is compared: absolute and without empty elements, . and .., so
