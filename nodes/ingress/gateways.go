@@ -250,13 +250,15 @@ func (s *Server) addressOf(port int32) string {
 
 // certificate chooses the certificate for a connection to a listener.
 func (s *Server) certificate(l *listener, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	var byHost map[string][]*tls.Certificate
 	if list := s.portCertificates.Load(); list != nil {
-		if c := certificates.Choose((*list)[l.port], hello); c != nil {
-			return c, nil
-		}
+		byHost = (*list)[l.port]
 	}
 	if l.fixed {
-		return s.certificates.Get(hello)
+		return s.certificates.GetBeside(byHost, hello)
+	}
+	if c := certificates.Choose(byHost, hello); c != nil {
+		return c, nil
 	}
 	return nil, fmt.Errorf("no listener of the port %d has a certificate for that name", l.port)
 }

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/gateway"
+	"headway.dev/manifests/model/kinds/networking"
 	"headway.dev/nodes/ingress"
 )
 
@@ -360,4 +361,43 @@ spec:
 	case <-time.After(30 * time.Second):
 		t.Error("nobody is told of the port that is taken")
 	}
+}
+
+// A Gateway that is for all hosts leaves an Ingress its host, with its certificate.
+func TestGatewayBesideIngress(t *testing.T) {
+	own, all := certificate(t, "own"), certificate(t, "all")
+	all.Name, all.Namespace = "all", "gate"
+	objects := append(named(t, "shop", "a", nil), named(t, "gate", "g", nil)...)
+	objects = append(objects, own, all, class("own", networking.HeadwayController), newIngress("web", "own", "shop.example.com", "a"),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "gate"}})
+	n := startGateways(t, gatewayClass+`
+---
+kind: Gateway
+metadata: {name: all, namespace: gate}
+spec:
+  gatewayClassName: headway
+  listeners:
+  - {name: http, port: 80, protocol: HTTP}
+  - {name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: all}]}}
+---
+kind: HTTPRoute
+metadata: {name: all, namespace: gate}
+spec:
+  parentRefs: [{name: all}]
+  rules: [{backendRefs: [{name: g, port: 80}]}]
+`, objects...)
+	secure, plain := "https://"+n.https+"/", "http://"+n.http+"/"
+	n.becomes(secure, "other.example.com", "200 g GET / other.example.com all")
+	n.becomes(secure, "shop.example.com", "200 a GET / shop.example.com own")
+	n.becomes(plain, "other.example.com", "200 g GET / other.example.com")
+	n.becomes(plain, "shop.example.com", "200 a GET / shop.example.com")
+	// A route for that very host comes before the Ingress.
+	n.apply(`
+kind: HTTPRoute
+metadata: {name: all, namespace: gate}
+spec:
+  parentRefs: [{name: all}]
+  hostnames: [shop.example.com]
+  rules: [{backendRefs: [{name: g, port: 80}]}]`)
+	n.becomes(plain, "shop.example.com", "200 g GET / shop.example.com")
 }

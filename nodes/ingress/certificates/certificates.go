@@ -37,47 +37,87 @@ func (s *Store) Set(byHost map[string]*tls.Certificate) { s.byHost.Store(&byHost
 // Get implements tls.Config.GetCertificate. What no certificate is for gets one that the
 // proxy made itself and nobody has reason to trust.
 func (s *Store) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if list := s.byHost.Load(); list != nil {
-		name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
-		keys := []string{name, ""}
-		if _, parent, ok := strings.Cut(name, "."); ok {
-			keys = []string{name, "*." + parent, ""}
-		}
-		for _, key := range keys {
-			if c := (*list)[key]; c != nil {
-				return c, nil
-			}
-		}
+	if c, _ := s.named(hello); c != nil {
+		return c, nil
 	}
 	return s.self(time.Now())
+}
+
+// GetBeside is Get where listeners of Gateways have certificates, too: that of the most exact
+// host is chosen, and of those as exact as each other the Gateway's.
+func (s *Store) GetBeside(byHost map[string][]*tls.Certificate, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c, exact := choose(byHost, hello)
+	if own, named := s.named(hello); own != nil && (c == nil || named > exact) {
+		return own, nil
+	}
+	if c != nil {
+		return c, nil
+	}
+	return s.self(time.Now())
+}
+
+// longestName is how long a name of DNS can be (RFC 1035).
+const longestName = 253
+
+// nameOf is the name that a client asks for.
+func nameOf(hello *tls.ClientHelloInfo) string {
+	return strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+}
+
+// named is the certificate that is for a name; nil: there is none. exact is how exactly: the
+// length of the wildcard, more than any for a name, or 0 for all others.
+func (s *Store) named(hello *tls.ClientHelloInfo) (c *tls.Certificate, exact int) {
+	list := s.byHost.Load()
+	if list == nil {
+		return nil, 0
+	}
+	name := nameOf(hello)
+	if c := (*list)[name]; c != nil && name != "" {
+		return c, longestName + 1
+	}
+	if _, parent, ok := strings.Cut(name, "."); ok {
+		if c := (*list)["*."+parent]; c != nil {
+			return c, len(parent)
+		}
+	}
+	return (*list)[""], 0
 }
 
 // Choose is the certificate of a listener of a Gateway for a connection: that of the most
 // exact host, where *.NAME is for all names that end so and an empty one for all, and of its
 // certificates the first that the client can use, or else the first. Nil: there is none.
 func Choose(byHost map[string][]*tls.Certificate, hello *tls.ClientHelloInfo) *tls.Certificate {
-	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
-	if len(name) > 253 { // no name of DNS is longer, and each label costs a look
-		return nil
+	c, _ := choose(byHost, hello)
+	return c
+}
+
+// choose is Choose, and how exactly as for named.
+func choose(byHost map[string][]*tls.Certificate, hello *tls.ClientHelloInfo) (c *tls.Certificate, exact int) {
+	name := nameOf(hello)
+	if len(name) > longestName { // each label costs a look
+		return nil, 0
 	}
 	list := byHost[name]
+	if name != "" {
+		exact = longestName + 1
+	}
 	for at := name; len(list) == 0; {
 		_, parent, more := strings.Cut(at, ".")
 		if !more {
-			list = byHost[""]
+			list, exact = byHost[""], 0
 			break
 		}
-		list, at = byHost["*."+parent], parent
+		list, at, exact = byHost["*."+parent], parent, len(parent)
 	}
 	for _, c := range list {
 		if hello.SupportsCertificate(c) == nil {
-			return c
+			return c, exact
 		}
 	}
 	if len(list) > 0 {
-		return list[0]
+		return list[0], exact
 	}
-	return nil
+	return nil, 0
 }
 
 // selfTime is how long a certificate of the proxy's own is valid. It is made anew when

@@ -42,6 +42,38 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// Beside listeners of Gateways the most exact host's certificate is chosen.
+func TestGetBeside(t *testing.T) {
+	var s certificates.Store
+	exact, wildcard, listener, other := &tls.Certificate{}, &tls.Certificate{}, &tls.Certificate{}, &tls.Certificate{}
+	s.Set(map[string]*tls.Certificate{"a.com": exact, "*.b.com": wildcard})
+	for _, tc := range []struct {
+		listeners string
+		name      string
+		want      *tls.Certificate
+	}{
+		{"", "a.com", exact},
+		{"", "x.b.com", wildcard},
+		{"", "y.x.b.com", listener}, // an Ingress' wildcard has one label
+		{"", "c.com", listener},
+		{"", "", listener},
+		{"*.com", "a.com", exact},
+		{"*.com", "x.b.com", wildcard},
+		{"*.b.com", "x.b.com", listener},
+		{"x.b.com", "x.b.com", listener},
+		{"a.com", "A.com.", listener},
+		{"z.com", "a.com", exact},
+	} {
+		c, err := s.GetBeside(map[string][]*tls.Certificate{tc.listeners: {listener}, "other.org": {other}}, &tls.ClientHelloInfo{ServerName: tc.name})
+		if err != nil || c != tc.want {
+			t.Errorf("with a listener of %q, %q gets another certificate (%v)", tc.listeners, tc.name, err)
+		}
+	}
+	if c, err := s.GetBeside(nil, &tls.ClientHelloInfo{ServerName: "c.com"}); err != nil || c.Leaf.Subject.CommonName != "headway-ingress-default" {
+		t.Errorf("what nobody has a certificate for: %v", err)
+	}
+}
+
 // What is no certificate is told without telling what it is.
 func TestParse(t *testing.T) {
 	var s certificates.Store

@@ -128,21 +128,41 @@ const longestName = 253
 // client was shown the certificate of another listener than the one of the request's host,
 // which may have other rules about who speaks to it.
 func (g *Gateways) Match(at int32, r *http.Request) (a *Action, misdirected bool) {
+	a, _, misdirected = g.match(at, r)
+	return a, misdirected
+}
+
+// Match finds the action of a request to a port where Ingresses are served, too: that of the
+// rule that names its host most exactly, and of those as exact as each other the Gateway's.
+// Who has a host of an Ingress keeps it so when a Gateway comes that is for all hosts.
+func Match(g *Gateways, ingresses *Table, at int32, r *http.Request) (a *Action, misdirected bool) {
+	a, exact, misdirected := g.match(at, r)
+	if misdirected || a != nil && exact == exactHost {
+		return a, misdirected
+	}
+	if own, named := ingresses.match(Hostname(r.Host), Clean(r.URL.Path), nil); own != nil && (a == nil || named > exact) {
+		return own, false
+	}
+	return a, false
+}
+
+func (g *Gateways) match(at int32, r *http.Request) (a *Action, exact int, misdirected bool) {
 	if g == nil || g.ports[at] == nil {
-		return nil, false
+		return nil, anyHost, false
 	}
 	p, name := g.ports[at], Hostname(r.Host)
 	if len(name) > longestName || r.TLS != nil && len(r.TLS.ServerName) > longestName {
-		return nil, false // each label costs a look
+		return nil, anyHost, false // each label costs a look
 	}
 	t := p.listener(name)
 	if t == nil {
-		return nil, false
+		return nil, anyHost, false
 	}
 	if p.secure && r.TLS != nil && r.TLS.ServerName != "" && len(p.listeners) > 1 && p.listener(Hostname(r.TLS.ServerName)) != t {
-		return nil, true
+		return nil, anyHost, true
 	}
-	return t.match(name, Clean(r.URL.Path), &Request{Request: r}), false
+	a, exact = t.match(name, Clean(r.URL.Path), &Request{Request: r})
+	return a, exact, false
 }
 
 // rank is how exactly a rule says which requests it is for, besides their host and path.

@@ -187,34 +187,46 @@ func newPaths() *paths {
 // host, and of those that of the longest path, an exact one first. It is nil if there is
 // none.
 func (t *Table) Match(host, requested string) *Action {
-	return t.match(Hostname(host), Clean(requested), nil)
+	a, _ := t.match(Hostname(host), Clean(requested), nil)
+	return a
 }
 
-// match is Match for a name and a path that are clean, and for the rest of a request.
-func (t *Table) match(name, clean string, r *Request) *Action {
+// How exactly a rule names the host of a request: the length of a wildcard, or one of these.
+const (
+	anyHost   = 0
+	exactHost = longestName + 1
+)
+
+// match is Match for a name and a path that are clean, and for the rest of a request. exact is
+// how exactly the action's rule names the host.
+func (t *Table) match(name, clean string, r *Request) (a *Action, exact int) {
 	if t == nil {
-		return nil
+		return nil, anyHost
 	}
-	var room [4]*host
-	candidates := append(room[:0], t.exact[name])
+	type candidate struct {
+		*host
+		exact int
+	}
+	var room [4]candidate
+	candidates := append(room[:0], candidate{t.exact[name], exactHost})
 	for label, parent, more := strings.Cut(name, "."); more && label != "" && parent != ""; label, parent, more = strings.Cut(parent, ".") {
-		candidates = append(candidates, t.wildcard[parent])
+		candidates = append(candidates, candidate{t.wildcard[parent], len(parent)})
 		if !t.deep {
 			break
 		}
 	}
-	candidates = append(candidates, t.any)
+	candidates = append(candidates, candidate{t.any, anyHost})
 	for _, h := range candidates {
 		if a := h.match(clean, r); a != nil {
-			return a
+			return a, h.exact
 		}
 	}
 	for _, h := range candidates {
-		if h != nil && h.rest != nil {
-			return h.rest
+		if h.host != nil && h.rest != nil {
+			return h.rest, h.exact
 		}
 	}
-	return t.rest
+	return t.rest, anyHost
 }
 
 func (h *host) match(clean string, r *Request) *Action {

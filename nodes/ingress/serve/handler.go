@@ -105,8 +105,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	misdirected := false
-	if x.action, misdirected = s.gateways.Load().Match(x.at.Port, r); x.action == nil && !misdirected && x.at.Ingresses {
-		x.action = s.table.Load().Match(r.Host, r.URL.Path)
+	if x.at.Ingresses {
+		x.action, misdirected = routes.Match(s.gateways.Load(), s.table.Load(), x.at.Port, r)
+	} else {
+		x.action, misdirected = s.gateways.Load().Match(x.at.Port, r)
 	}
 	switch {
 	case misdirected:

@@ -78,7 +78,8 @@ func New(cfg Config) *Server {
 // SetRoutes has requests that begin from now on go where a table says.
 func (s *Server) SetRoutes(t *routes.Table) { s.table.Store(t) }
 
-// SetGateways does the same for Gateways, whose routes come before the table.
+// SetGateways does the same for Gateways, whose routes come before rules of the table that name
+// the host no more exactly.
 func (s *Server) SetGateways(g *routes.Gateways) { s.gateways.Store(g) }
 
 // Metrics are those of the server.
