@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -83,9 +84,13 @@ func ClassConditions(c *gatewayv1.GatewayClass, version string) []metav1.Conditi
 func StatusOf(g *Gateway, addresses []string) gatewayv1.GatewayStatus {
 	status := gatewayv1.GatewayStatus{}
 	valid := 0
+	var conflicted []string
 	for _, l := range g.Listeners {
 		if l.Served() && !l.references.is() {
 			valid++
+		}
+		if l.conflict.is() {
+			conflicted = append(conflicted, string(l.Spec.Name))
 		}
 		status.Listeners = append(status.Listeners, l.status(len(addresses) > 0))
 	}
@@ -99,6 +104,8 @@ func StatusOf(g *Gateway, addresses []string) gatewayv1.GatewayStatus {
 		accepted(gatewayv1.GatewayConditionReason(g.fault.reason), false, "%s", g.fault.message)
 	case valid == len(g.Listeners):
 		accepted(gatewayv1.GatewayReasonAccepted, true, "the Gateway is served")
+	case len(conflicted) > 0:
+		accepted(gatewayv1.GatewayReasonListenersNotValid, programmed, "%d of %d listeners are valid, and these are in conflict with others: %s", valid, len(g.Listeners), strings.Join(conflicted, ", "))
 	default:
 		accepted(gatewayv1.GatewayReasonListenersNotValid, programmed, "%d of %d listeners are valid; their conditions tell more", valid, len(g.Listeners))
 	}

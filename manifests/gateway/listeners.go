@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -46,11 +45,6 @@ func (l *Listener) Served() bool {
 	return !l.Gateway.fault.is() && !l.accepted.is() && !l.conflict.is() && (!l.Secure() || len(l.Certificates) > 0)
 }
 
-// String is for messages.
-func (l *Listener) String() string {
-	return fmt.Sprintf("%s of the Gateway %s/%s", l.Spec.Name, l.Gateway.Namespace, l.Gateway.Name)
-}
-
 func (d *Decision) newGateway(g *gatewayv1.Gateway) *Gateway {
 	out := &Gateway{Gateway: g}
 	switch s := &g.Spec; {
@@ -88,7 +82,7 @@ func (d *Decision) newListener(g *Gateway, spec *gatewayv1.Listener) *Listener {
 func (l *Listener) unsupported() fault {
 	spec := l.Spec
 	switch {
-	case spec.Protocol != gatewayv1.HTTPProtocolType && spec.Protocol != gatewayv1.HTTPSProtocolType:
+	case !l.known():
 		return faultf(gatewayv1.ListenerReasonUnsupportedProtocol, "%s is not served: the protocols are HTTP and HTTPS", spec.Protocol)
 	case spec.Port == 80 && l.Secure():
 		return faultf(gatewayv1.ListenerReasonPortUnavailable, "the port 80 is that of HTTP, which it shares with Ingresses")
@@ -115,7 +109,7 @@ func (l *Listener) setKinds() {
 	group := gatewayv1.Group(gatewayv1.GroupName)
 	all := []gatewayv1.RouteGroupKind{{Group: &group, Kind: "HTTPRoute"}, {Group: &group, Kind: "GRPCRoute"}}
 	l.kinds = []gatewayv1.RouteGroupKind{}
-	if l.Spec.Protocol != gatewayv1.HTTPProtocolType && l.Spec.Protocol != gatewayv1.HTTPSProtocolType {
+	if !l.known() {
 		return
 	}
 	if l.Spec.AllowedRoutes == nil || len(l.Spec.AllowedRoutes.Kinds) == 0 {
@@ -161,36 +155,6 @@ func (d *Decision) certify(l *Listener) {
 	}
 	if len(l.Spec.TLS.CertificateRefs) == 0 {
 		l.references = faultf(gatewayv1.ListenerReasonInvalidCertificateRef, "HTTPS needs tls.certificateRefs")
-	}
-}
-
-// conflicts finds the listeners that cannot be told from others: of all Gateways, as they
-// share the nodes' addresses. The oldest Gateway's come first.
-func (d *Decision) conflicts() {
-	type host struct {
-		port int32
-		name string
-	}
-	protocols, hosts := map[int32]*Listener{}, map[host]*Listener{}
-	for _, g := range d.Gateways {
-		for _, l := range g.Listeners {
-			if g.fault.is() || l.accepted.is() {
-				continue
-			}
-			if first := protocols[l.Spec.Port]; first != nil && first.Spec.Protocol != l.Spec.Protocol {
-				l.conflict = faultf(gatewayv1.ListenerReasonProtocolConflict, "the listener %s serves %s at the port %d", first, first.Spec.Protocol, l.Spec.Port)
-				continue
-			}
-			at := host{l.Spec.Port, l.Hostname}
-			if first := hosts[at]; first != nil {
-				l.conflict = faultf(gatewayv1.ListenerReasonHostnameConflict, "the listener %s serves the same host at the port %d", first, l.Spec.Port)
-				continue
-			}
-			hosts[at] = l
-			if protocols[l.Spec.Port] == nil {
-				protocols[l.Spec.Port] = l
-			}
-		}
 	}
 }
 

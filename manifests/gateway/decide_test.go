@@ -1,0 +1,158 @@
+package gateway_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	"headway.dev/manifests/gateway"
+)
+
+// read reads an object.
+func read[T any](t *testing.T, text string) *T {
+	t.Helper()
+	out := new(T)
+	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// given has the class headway, and a Service with the port 80 of every name.
+func given(t *testing.T) *gateway.Input {
+	t.Helper()
+	return &gateway.Input{
+		Classes: []*gatewayv1.GatewayClass{read[gatewayv1.GatewayClass](t, "{metadata: {name: headway}, spec: {controllerName: headway.dev/gateway}}")},
+		Service: func(types.NamespacedName) *corev1.Service {
+			return &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+		},
+	}
+}
+
+// addGateway adds one, which is younger than those before.
+func addGateway(t *testing.T, in *gateway.Input, namespace, name, spec string) {
+	t.Helper()
+	g := read[gatewayv1.Gateway](t, fmt.Sprintf("{metadata: {name: %s, namespace: %s}, spec: {gatewayClassName: headway, %s}}", name, namespace, spec))
+	g.CreationTimestamp = metav1.Unix(int64(len(in.Gateways)), 0)
+	in.Gateways = append(in.Gateways, g)
+}
+
+// addHTTP adds an HTTPRoute of the namespace d, which is younger than those before.
+func addHTTP(t *testing.T, in *gateway.Input, name, spec string) {
+	t.Helper()
+	r := read[gatewayv1.HTTPRoute](t, fmt.Sprintf("{metadata: {name: %s, namespace: d}, spec: {%s}}", name, spec))
+	r.CreationTimestamp = metav1.Unix(int64(len(in.HTTPRoutes)+len(in.GRPCRoutes)), 0)
+	in.HTTPRoutes = append(in.HTTPRoutes, r)
+}
+
+func addGRPC(t *testing.T, in *gateway.Input, name, spec string) {
+	t.Helper()
+	r := read[gatewayv1.GRPCRoute](t, fmt.Sprintf("{metadata: {name: %s, namespace: d}, spec: {%s}}", name, spec))
+	r.CreationTimestamp = metav1.Unix(int64(len(in.HTTPRoutes)+len(in.GRPCRoutes)), 0)
+	in.GRPCRoutes = append(in.GRPCRoutes, r)
+}
+
+// conditions are of the form TYPE=STATUS/REASON, sorted.
+func conditions(list []metav1.Condition) string {
+	var out []string
+	for _, c := range list {
+		out = append(out, fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// condition is one of a type, or an empty one.
+func condition(list []metav1.Condition, typ string) metav1.Condition {
+	for _, c := range list {
+		if c.Type == typ {
+			return c
+		}
+	}
+	return metav1.Condition{}
+}
+
+// Of the listeners of one Gateway that cannot be told from each other none is served, and of
+// those of several the oldest Gateway's.
+func TestConflicts(t *testing.T) {
+	for what, tc := range map[string]struct {
+		gateways []string // listeners
+		want     []string // of each listener: its name if it is served, or why it is not
+		accepted string   // of the last Gateway
+	}{
+		"distinct hosts": {[]string{`{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP, hostname: a.com}`}, []string{"a", "b"}, "True/Accepted"},
+		"the same host": {
+			[]string{`{name: a, port: 80, protocol: HTTP, hostname: A.com}, {name: b, port: 80, protocol: HTTP, hostname: a.com}, {name: c, port: 80, protocol: HTTP}`},
+			[]string{"HostnameConflict", "HostnameConflict", "c"}, "True/ListenersNotValid",
+		},
+		"nothing is left": {[]string{`{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}`}, []string{"HostnameConflict", "HostnameConflict"}, "False/ListenersNotValid"},
+		"two protocols": {
+			[]string{`{name: a, port: 8080, protocol: HTTP}, {name: b, port: 8080, protocol: HTTPS, hostname: a.com, tls: {certificateRefs: [{name: c}]}}, {name: c, port: 80, protocol: HTTP}`},
+			[]string{"ProtocolConflict", "ProtocolConflict", "c"}, "True/ListenersNotValid",
+		},
+		"a protocol that is not served": {[]string{`{name: a, port: 8080, protocol: HTTP}, {name: b, port: 8080, protocol: TCP}`}, []string{"a", "UnsupportedProtocol"}, "True/ListenersNotValid"},
+		"two Gateways, one host":        {[]string{`{name: a, port: 80, protocol: HTTP}`, `{name: b, port: 80, protocol: HTTP}`}, []string{"a", "HostnameConflict"}, "False/ListenersNotValid"},
+		"two Gateways, two protocols": {
+			[]string{`{name: a, port: 8080, protocol: HTTP}`, `{name: b, port: 8080, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}`},
+			[]string{"a", "ProtocolConflict"}, "False/ListenersNotValid",
+		},
+		"what is in conflict in its own Gateway takes nothing from others": {
+			[]string{`{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}`, `{name: c, port: 80, protocol: HTTP}`},
+			[]string{"HostnameConflict", "HostnameConflict", "c"}, "True/Accepted",
+		},
+	} {
+		in := given(t)
+		for n, listeners := range tc.gateways {
+			addGateway(t, in, "d", fmt.Sprint("g", n), "listeners: ["+listeners+"]")
+		}
+		var got []string
+		accepted := ""
+		for _, g := range gateway.Decide(*in).Gateways {
+			status := gateway.StatusOf(g, []string{"192.0.2.1"})
+			c := condition(status.Conditions, "Accepted")
+			accepted = string(c.Status) + "/" + c.Reason
+			for i, l := range g.Listeners {
+				own := condition(status.Listeners[i].Conditions, "Accepted")
+				conflict := condition(status.Listeners[i].Conditions, "Conflicted")
+				if l.Served() != (own.Status == metav1.ConditionTrue) || (conflict.Status == metav1.ConditionTrue) != strings.HasSuffix(own.Reason, "Conflict") {
+					t.Errorf("%s: the listener %s is served %t, with the conditions %s", what, l.Spec.Name, l.Served(), conditions(status.Listeners[i].Conditions))
+				}
+				if l.Served() {
+					got = append(got, string(l.Spec.Name))
+					continue
+				}
+				got = append(got, own.Reason)
+			}
+		}
+		if !slices.Equal(got, tc.want) || accepted != tc.accepted {
+			t.Errorf("%s: %q and %s, want %q and %s", what, got, accepted, tc.want, tc.accepted)
+		}
+	}
+}
+
+// Nobody is told what there is in other namespaces.
+func TestConflictsTellNoNames(t *testing.T) {
+	in := given(t)
+	addGateway(t, in, "secret-project", "hidden", "listeners: [{name: covert, port: 80, protocol: HTTP}]")
+	addGateway(t, in, "d", "web", "listeners: [{name: http, port: 80, protocol: HTTP}]")
+	addGateway(t, in, "secret-project", "own", "listeners: [{name: http, port: 80, protocol: HTTP}]")
+	d := gateway.Decide(*in)
+	message := func(n int) string {
+		return condition(gateway.StatusOf(d.Gateways[n], nil).Listeners[0].Conditions, "Conflicted").Message
+	}
+	for _, word := range []string{"secret-project", "hidden", "covert"} {
+		if strings.Contains(message(1), word) {
+			t.Errorf("another namespace is told %q", message(1))
+		}
+	}
+	if !strings.Contains(message(2), "covert of the older Gateway hidden") {
+		t.Errorf("its own namespace is told %q", message(2))
+	}
+}
