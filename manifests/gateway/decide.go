@@ -20,13 +20,12 @@ type Decision struct {
 	in     Input
 	grants grants
 	byName map[types.NamespacedName]*Gateway
-	// claims are the routes that were the first to have a host of a listener.
-	claims map[*Listener]map[string]*Route
+	claims map[*Listener]claims
 }
 
 // Decide finds out what the objects mean. It keeps them, and changes none.
 func Decide(in Input) *Decision {
-	d := &Decision{in: in, grants: newGrants(in.Grants), byName: map[types.NamespacedName]*Gateway{}, claims: map[*Listener]map[string]*Route{}}
+	d := &Decision{in: in, grants: newGrants(in.Grants), byName: map[types.NamespacedName]*Gateway{}, claims: map[*Listener]claims{}}
 	own := map[string]bool{}
 	for _, c := range in.Classes {
 		own[c.Name] = Own(c) && !classFault(c).is()

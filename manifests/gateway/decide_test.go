@@ -156,3 +156,82 @@ func TestConflictsTellNoNames(t *testing.T) {
 		t.Errorf("its own namespace is told %q", message(2))
 	}
 }
+
+// Of an HTTPRoute and a GRPCRoute whose hosts intersect at a listener, the older one is
+// accepted there, and the other one is not, with none of its hosts.
+func TestKindsShareNoHost(t *testing.T) {
+	const spec = "parentRefs: [{name: web}], rules: [{backendRefs: [{name: b, port: 80}]}]"
+	for _, tc := range []struct {
+		older, younger string // hosts
+		both           bool
+	}{
+		{"a.com", "a.com", false},
+		{"a.com", "b.com", true},
+		{"a.com", "A.com", false},
+		{"*.a.com", "x.a.com", false},
+		{"*.a.com", "x.y.a.com", false},
+		{"x.y.a.com", "*.a.com", false},
+		{"*.a.com", "*.y.a.com", false},
+		{"*.y.a.com", "*.a.com", false},
+		{"*.a.com", "a.com", true},
+		{"a.com", "*.a.com", true},
+		{"*.a.com", "*.ba.com", true},
+		{"*.a.com", "xa.com", true},
+		{"", "a.com", false},
+		{"*.a.com", "", false},
+		{"b.com, c.com", "a.com, c.com", false}, // and not a.com alone
+	} {
+		for _, kind := range []string{"HTTPRoute", "GRPCRoute"} {
+			in := given(t)
+			addGateway(t, in, "d", "web", "listeners: [{name: http, port: 80, protocol: HTTP}]")
+			first, second := addHTTP, addGRPC
+			if kind == "GRPCRoute" {
+				first, second = addGRPC, addHTTP
+			}
+			first(t, in, "older", "hostnames: ["+quoted(tc.older)+"], "+spec)
+			second(t, in, "younger", "hostnames: ["+quoted(tc.younger)+"], "+spec)
+			d := gateway.Decide(*in)
+			older, younger := condition(d.Routes[0].Parents[0].Conditions, "Accepted"), condition(d.Routes[1].Parents[0].Conditions, "Accepted")
+			if older.Status != metav1.ConditionTrue || (younger.Status == metav1.ConditionTrue) != tc.both || len(d.Routes[1].Attached) > 0 != tc.both {
+				t.Errorf("an older %s of %q and another kind's of %q: %s and %s/%s", kind, tc.older, tc.younger, older.Status, younger.Status, younger.Reason)
+			}
+		}
+	}
+}
+
+// quoted are hosts as YAML has them.
+func quoted(hosts string) string {
+	if hosts == "" {
+		return ""
+	}
+	return `"` + strings.ReplaceAll(hosts, ", ", `", "`) + `"`
+}
+
+// A route that is refused at a parent, as it would have too many hosts there, keeps none of
+// them from others.
+func TestRefusedRoutesClaimNothing(t *testing.T) {
+	const spec = "rules: [{backendRefs: [{name: b, port: 80}]}]"
+	in := given(t)
+	var parents, hosts []string
+	for n := range 17 {
+		var listeners []string
+		for l := range 64 {
+			listeners = append(listeners, fmt.Sprintf("{name: l%d, port: %d, protocol: HTTP}", l, 8000+64*n+l))
+		}
+		name := fmt.Sprint("g", n)
+		addGateway(t, in, "d", name, "listeners: ["+strings.Join(listeners, ", ")+"]")
+		parents = append(parents, "{name: "+name+"}")
+	}
+	for n := range 16 {
+		hosts = append(hosts, fmt.Sprintf("h%d.com", n))
+	}
+	addHTTP(t, in, "wide", "hostnames: ["+strings.Join(hosts, ", ")+"], parentRefs: ["+strings.Join(parents, ", ")+"], "+spec)
+	addGRPC(t, in, "late", "hostnames: [h0.com], parentRefs: [{name: g16}], "+spec)
+	d := gateway.Decide(*in)
+	if got := conditions(d.Routes[0].Parents[16].Conditions); !strings.Contains(got, "Accepted=False/UnsupportedValue") {
+		t.Errorf("the last parent of the wide route: %s", got)
+	}
+	if got := conditions(d.Routes[1].Parents[0].Conditions); !strings.Contains(got, "Accepted=True/Accepted") {
+		t.Errorf("the other route: %s", got)
+	}
+}

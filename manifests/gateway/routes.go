@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -79,6 +78,7 @@ func (d *Decision) resolve(r *Route) {
 		for _, a := range list {
 			if !attached[a.Listener] {
 				attached[a.Listener] = true
+				d.claim(a, r.Kind)
 				a.Listener.Attached++
 				if a.Listener.Served() {
 					r.Attached = append(r.Attached, a)
@@ -114,78 +114,18 @@ func (d *Decision) attach(r *Route, g *Gateway, ref gatewayv1.ParentReference) (
 		return nil, faultf(gatewayv1.RouteReasonNotAllowedByListeners, "no listener takes routes of this kind and namespace")
 	}
 	var list []Attachment
-	var taken fault
 	for _, l := range allowed {
-		hosts := intersection(l.Hostname, r.hosts)
-		if len(hosts) == 0 {
-			continue
+		if hosts := intersection(l.Hostname, r.hosts); len(hosts) > 0 {
+			list = append(list, Attachment{l, hosts})
 		}
-		if hosts, taken = d.claim(r, l, hosts, taken); len(hosts) == 0 {
-			continue
-		}
-		list = append(list, Attachment{l, hosts})
 	}
-	switch {
-	case len(list) == 0 && taken.is():
-		return nil, taken
-	case len(list) == 0:
+	if len(list) == 0 {
 		return nil, faultf(gatewayv1.RouteReasonNoMatchingListenerHostname, "no listener has a host of the route")
 	}
+	if list = slices.DeleteFunc(list, func(a Attachment) bool { return d.claims[a.Listener].taken(r.Kind, a.Hosts) }); len(list) == 0 {
+		return nil, faultf(gatewayv1.RouteReasonNotAllowedByListeners, "a host of the route is that of an older route of the other kind: HTTPRoutes and GRPCRoutes do not share one")
+	}
 	return list, fault{}
-}
-
-// claim leaves of the hosts those that no route of the other kind has at the listener: an
-// HTTPRoute and a GRPCRoute do not share one, and the older gets it.
-func (d *Decision) claim(r *Route, l *Listener, hosts []string, before fault) ([]string, fault) {
-	if r.fault.is() {
-		return hosts, before
-	}
-	if d.claims[l] == nil {
-		d.claims[l] = map[string]*Route{}
-	}
-	var left []string
-	for _, h := range hosts {
-		if first := d.claims[l][h]; first != nil && first.Kind != r.Kind {
-			before = faultf(gatewayv1.RouteReasonNotAllowedByListeners, "the host %q of the listener %s is that of the %s %s/%s, which is older", h, l.Spec.Name, first.Kind.Kind, first.GetNamespace(), first.GetName())
-			continue
-		}
-		if d.claims[l][h] == nil {
-			d.claims[l][h] = r
-		}
-		left = append(left, h)
-	}
-	return left, before
-}
-
-// intersection are the hosts of a route that a listener has.
-func intersection(listener string, route []gatewayv1.Hostname) []string {
-	if len(route) == 0 {
-		return []string{listener}
-	}
-	var list []string
-	for _, h := range route {
-		host := strings.ToLower(string(h))
-		switch {
-		case listener == "" || covers(listener, host):
-		case covers(host, listener):
-			host = listener
-		default:
-			continue
-		}
-		if !slices.Contains(list, host) {
-			list = append(list, host)
-		}
-	}
-	return list
-}
-
-// covers reports whether a host, which may be *.NAME, has all that another one has.
-func covers(host, other string) bool {
-	if host == other {
-		return true
-	}
-	parent, wild := strings.CutPrefix(host, "*")
-	return wild && strings.HasSuffix(other, parent) && len(other) > len(parent)
 }
 
 // Backend is the port of a Service that a reference of a route means, or why there is none:
