@@ -235,3 +235,50 @@ func TestRefusedRoutesClaimNothing(t *testing.T) {
 		t.Errorf("the other route: %s", got)
 	}
 }
+
+// What of a rule is not served is refused by its name: the whole route if there is no other
+// rule, and else that rule.
+func TestRefusedValues(t *testing.T) {
+	const good, backends = "{backendRefs: [{name: b, port: 80}]}", "backendRefs: [{name: b, port: 80}]"
+	for _, tc := range []struct{ kind, rule, where string }{
+		{"HTTPRoute", "matches: [{path: {type: Glob, value: /x}}], " + backends, ".matches[0].path.type: paths are not compared by Glob"},
+		{"HTTPRoute", "matches: [{path: {type: RegularExpression, value: '/('}}], " + backends, ".matches[0].path: the regular expression is none of RE2"},
+		{"HTTPRoute", "matches: [{}, {method: CONNECT}], " + backends, ".matches[1].method: requests of the method CONNECT are not served"},
+		{"HTTPRoute", "matches: [{headers: [{name: a, value: b}, {name: a, type: Prefix, value: b}]}], " + backends, ".matches[0].headers[1].type: values are not compared by Prefix"},
+		{"HTTPRoute", "matches: [{headers: [{name: HOST, value: b}]}], " + backends, ".matches[0].headers[0]: the header Host is not compared"},
+		{"HTTPRoute", "matches: [{queryParams: [{name: a, type: Prefix, value: b}]}], " + backends, ".matches[0].queryParams[0].type: values are not compared by Prefix"},
+		{"HTTPRoute", "filters: [{type: Compress}], " + backends, ".filters[0]: filters of the type Compress are not served"},
+		{"HTTPRoute", "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceSuffix}}}], " + backends, ".filters[0]: paths are not replaced by ReplaceSuffix"},
+		{"HTTPRoute", "filters: [{type: RequestRedirect, requestRedirect: {scheme: gopher}}]", ".filters[0]: nothing is redirected to the scheme gopher"},
+		{"HTTPRoute", "filters: [{type: RequestRedirect, requestRedirect: {statusCode: 300}}]", ".filters[0]: nothing is redirected with the status 300"},
+		{"HTTPRoute", "filters: [{type: RequestRedirect, requestRedirect: {}}, {type: RequestMirror, requestMirror: {backendRef: {name: m, port: 80}}}]", ".filters[1]: what is redirected is sent to no backend"},
+		{"HTTPRoute", "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [host]}}], " + backends, ".filters[0]: the header Host cannot be modified"},
+		{"HTTPRoute", "backendRefs: [{name: b, port: 80, filters: [{type: RequestRedirect, requestRedirect: {}}]}]", ".backendRefs[0].filters: a backend cannot redirect"},
+		{"HTTPRoute", "retry: {attempts: 1}, " + backends, ".retry: retries are not served"},
+		{"HTTPRoute", "sessionPersistence: {}, " + backends, ".sessionPersistence: there are no sessions"},
+		{"GRPCRoute", "matches: [{method: {type: Prefix, service: a}}], " + backends, ".matches[0].method.type: methods are not compared by Prefix"},
+		{"GRPCRoute", "matches: [{method: {type: RegularExpression, service: 'a{1000}', method: 'b{900}'}}], " + backends, ".matches[0].method: of the service and the method together, the regular expression repeats too much"},
+		{"GRPCRoute", "matches: [{headers: [{name: a, type: Prefix, value: b}]}], " + backends, ".matches[0].headers[0].type: values are not compared by Prefix"},
+		{"GRPCRoute", "filters: [{type: ExtensionRef}], " + backends, ".filters[0]: filters of the type ExtensionRef are not served"},
+	} {
+		add := addHTTP
+		if tc.kind == "GRPCRoute" {
+			add = addGRPC
+		}
+		decide := func(rules string) *gateway.Route {
+			in := given(t)
+			addGateway(t, in, "d", "web", "listeners: [{name: http, port: 80, protocol: HTTP}]")
+			add(t, in, "r", "parentRefs: [{name: web}], rules: ["+rules+"]")
+			return gateway.Decide(*in).Routes[0]
+		}
+		alone := decide("{" + tc.rule + "}")
+		if got, message := conditions(alone.Parents[0].Conditions), condition(alone.Parents[0].Conditions, "Accepted").Message; got != "Accepted=False/UnsupportedValue ResolvedRefs=True/ResolvedRefs" || !strings.HasPrefix(message, "spec.rules[0]"+tc.where) || len(alone.Attached) > 0 {
+			t.Errorf("%s alone: %s: %s", tc.rule, got, message)
+		}
+		beside := decide(good + ", {" + tc.rule + "}")
+		if got, message := conditions(beside.Parents[0].Conditions), condition(beside.Parents[0].Conditions, "PartiallyInvalid").Message; got != "Accepted=True/Accepted PartiallyInvalid=True/UnsupportedValue ResolvedRefs=True/ResolvedRefs" ||
+			!strings.HasPrefix(message, "Dropped Rule") || !strings.Contains(message, ": spec.rules[1]"+tc.where) || len(beside.Attached) != 1 {
+			t.Errorf("%s beside another: %s: %s", tc.rule, got, message)
+		}
+	}
+}

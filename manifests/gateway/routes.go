@@ -20,6 +20,10 @@ type Route struct {
 	// Attached are the listeners that serve it, each once.
 	Attached []Attachment
 	Parents  []Parent
+	// Dropped are the rules that cannot be served, by their place in the route, and why.
+	// Requests for them are answered with an error: another rule, to which they would go
+	// otherwise, may let through what one of them shall keep out.
+	Dropped map[int]string
 
 	common   *gatewayv1.CommonRouteSpec
 	hosts    []gatewayv1.Hostname
@@ -90,6 +94,9 @@ func (d *Decision) resolve(r *Route) {
 			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionAccepted), problem.reason, false, "%s", problem.message)
 		} else {
 			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionAccepted), string(gatewayv1.RouteReasonAccepted), true, "the route is attached")
+			if what := r.dropped(); what != "" {
+				c.set(r.GetGeneration(), string(gatewayv1.RouteConditionPartiallyInvalid), string(gatewayv1.RouteReasonUnsupportedValue), true, "Dropped Rule, whose requests are answered with an error: %s", what)
+			}
 		}
 		if refs.is() {
 			c.set(r.GetGeneration(), string(gatewayv1.RouteConditionResolvedRefs), refs.reason, false, "%s", refs.message)

@@ -25,12 +25,25 @@ func compile(d *gateway.Decision, r *gateway.Route, backends map[Backend]bool) [
 	var list []routeRule
 	if r.HTTP != nil {
 		for i := range r.HTTP.Spec.Rules {
-			list = append(list, c.http(&r.HTTP.Spec.Rules[i])...)
+			list = append(list, c.whole(i, c.http(&r.HTTP.Spec.Rules[i]))...)
 		}
 		return list
 	}
 	for i := range r.GRPC.Spec.Rules {
-		list = append(list, c.grpc(&r.GRPC.Spec.Rules[i])...)
+		list = append(list, c.whole(i, c.grpc(&r.GRPC.Spec.Rules[i]))...)
+	}
+	return list
+}
+
+// whole is a rule as it is, or one that answers with an error if not all of it can be served.
+func (c *compiler) whole(i int, list []routeRule) []routeRule {
+	why := c.route.Dropped[i]
+	if why == "" {
+		return list
+	}
+	split := &Split{Targets: []Target{{Weight: 1, Invalid: why}}, Total: 1}
+	for n := range list {
+		list[n].Action = &Action{From: nameOf(c.route), Kind: c.route.Kind.Kind, Split: split}
 	}
 	return list
 }
@@ -61,6 +74,8 @@ func (c *compiler) http(rule *gatewayv1.HTTPRouteRule) []routeRule {
 				r.Path = *p.Value
 			case gatewayv1.PathMatchRegularExpression:
 				r.Type, r.rank.path, conditions.Path = Regexp, len(*p.Value), expression(*p.Value)
+			default:
+				r.Type, conditions.Path = Regexp, none // nobody knows what it is for
 			}
 		}
 		if r.Type == Prefix {

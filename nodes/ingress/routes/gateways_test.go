@@ -232,3 +232,18 @@ func TestPrecedenceOfRoutes(t *testing.T) {
 		}
 	}
 }
+
+// Of a route the rules are served that can be, and what the others are for is answered with an
+// error: it does not go to a rule that is for more.
+func TestDroppedRules(t *testing.T) {
+	in := input(t, "{name: all, port: 80, protocol: HTTP}")
+	in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, `{metadata: {name: a, namespace: d}, spec: {parentRefs: [{name: web}], rules: [
+		{backendRefs: [{name: all, port: 80}]}, {matches: [{path: {type: PathPrefix, value: /x}}, {path: {type: Glob, value: "/*"}}], filters: [{type: Guard}], backendRefs: [{name: x, port: 80}]}]}}`))
+	g := routes.FromGateways(gateway.Decide(in))
+	for path, want := range map[string]string{"/": "", "/y": "", "/x/y": "spec.rules[1].matches[1].path.type: paths are not compared by Glob"} {
+		a, _ := g.Match(80, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://a.com"+path, http.NoBody))
+		if a == nil || len(a.Split.Targets) != 1 || a.Split.Total != 1 || a.Split.Targets[0].Invalid != want || a.Kind != "HTTPRoute" {
+			t.Errorf("%s: %+v, want %q", path, a, want)
+		}
+	}
+}
