@@ -203,7 +203,12 @@ func headwayRoles() []*rbacv1.ClusterRole {
 		}
 	}
 	return []*rbacv1.ClusterRole{
-		aggregated("view", clusterRole("headway:aggregate-to-view", sources, kustomizations)),
+		aggregated("view", clusterRole("headway:aggregate-to-view", sources, kustomizations,
+			on(readVerbs, "gateway.networking.k8s.io", "gatewayclasses", "gateways", "gateways/status", "httproutes", "httproutes/status",
+				"grpcroutes", "grpcroutes/status", "referencegrants"))),
+		// Gateways open ports of all nodes: they are for whoever runs the cluster, and routes
+		// for its users, as the Gateway API has its roles.
+		aggregated("edit", clusterRole("headway:aggregate-to-edit", on(writeVerbs, "gateway.networking.k8s.io", "httproutes", "grpcroutes", "referencegrants"))),
 		clusterRole("headway:view", at(get, api+"*"), sources, kustomizations),
 		// Everybody's: what serves it asks for a signature.
 		clusterRole(webhookRole, at([]string{"post"}, api+"hooks/*")),

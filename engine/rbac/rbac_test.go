@@ -3,6 +3,7 @@ package rbac_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -383,6 +384,37 @@ func BenchmarkAuthorize(b *testing.B) {
 	for b.Loop() {
 		if ok, _ := w.Authorize(user, r); !ok {
 			b.Fatal("refused")
+		}
+	}
+}
+
+// Routes are for the users of a namespace, Gateways to be seen by them.
+func TestRolesOfGateways(t *testing.T) {
+	for _, c := range []struct {
+		role, verb, resource string
+		want                 bool
+	}{
+		{"view", "list", "gateways", true},
+		{"view", "list", "httproutes", true},
+		{"view", "create", "httproutes", false},
+		{"edit", "create", "httproutes", true},
+		{"edit", "delete", "grpcroutes", true},
+		{"edit", "create", "referencegrants", true},
+		{"edit", "create", "gateways", false},
+		{"admin", "create", "gateways", false},
+	} {
+		got := false
+		for _, o := range rbac.Defaults() {
+			role, ok := o.(*rbacv1.ClusterRole)
+			if !ok || role.Labels["rbac.authorization.k8s.io/aggregate-to-"+c.role] != "true" {
+				continue
+			}
+			for _, r := range role.Rules {
+				got = got || slices.Contains(r.APIGroups, "gateway.networking.k8s.io") && slices.Contains(r.Resources, c.resource) && slices.Contains(r.Verbs, c.verb)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s may %s %s: %t", c.role, c.verb, c.resource, got)
 		}
 	}
 }
