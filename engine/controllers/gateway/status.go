@@ -32,10 +32,7 @@ func (c *controller) write(ctx context.Context, in gateway.Input, d *gateway.Dec
 			changes = append(changes, *one)
 		}
 	}
-	version := ""
-	if crd := control.Get[apiextensionsv1.CustomResourceDefinition](c.Store, object.Key{GroupKind: definitionKind, Name: "gateways." + gatewayv1.GroupName}); crd != nil {
-		version = crd.Annotations[bundleVersion]
-	}
+	version := c.version()
 	now := metav1.NewTime(c.Now())
 	for _, class := range in.Classes {
 		if gateway.Own(class) {
@@ -71,6 +68,21 @@ func (c *controller) write(ctx context.Context, in gateway.Input, d *gateway.Dec
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// version is that of the definitions, or that of the first one of another version than
+// Headway's.
+func (c *controller) version() string {
+	for _, plural := range []string{"gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"} {
+		version := ""
+		if crd := control.Get[apiextensionsv1.CustomResourceDefinition](c.Store, object.Key{GroupKind: definitionKind, Name: plural + "." + gatewayv1.GroupName}); crd != nil {
+			version = crd.Annotations[bundleVersion]
+		}
+		if version != gateway.Version {
+			return version
+		}
+	}
+	return gateway.Version
 }
 
 // routeStatus is nil if there is nothing of Headway's in it, and was not before.
@@ -144,7 +156,7 @@ func (c *controller) tell(kind schema.GroupKind, obj metav1.Object, status any) 
 	if err != nil {
 		return nil, fmt.Errorf("write the status of the %s %s/%s: %w", kind.Kind, obj.GetNamespace(), obj.GetName(), err)
 	}
-	uid, generation := obj.GetUID(), obj.GetGeneration()
+	uid, version := obj.GetUID(), obj.GetResourceVersion()
 	key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
 	stored, ok := c.Store.Get(key).(*unstructured.Unstructured)
 	if !ok {
@@ -155,8 +167,8 @@ func (c *controller) tell(kind schema.GroupKind, obj metav1.Object, status any) 
 	}
 	out := control.Present(change.PatchStatus(key, func(obj object.Object) bool {
 		u, ok := obj.(*unstructured.Unstructured)
-		if !ok || u.GetUID() != uid || u.GetGeneration() != generation {
-			return false // its event is on the way
+		if !ok || u.GetUID() != uid || u.GetResourceVersion() != version {
+			return false // its event is on the way; another controller may have written its part
 		}
 		u.Object["status"] = runtime.DeepCopyJSON(next)
 		return true
