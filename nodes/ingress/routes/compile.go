@@ -3,6 +3,7 @@ package routes
 import (
 	"cmp"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -69,9 +70,9 @@ func (c *compiler) http(rule *gatewayv1.HTTPRouteRule) []routeRule {
 		if p := m.Path; p != nil && p.Value != nil {
 			switch value(p.Type, gatewayv1.PathMatchPathPrefix) {
 			case gatewayv1.PathMatchExact:
-				r.Type, r.Path = Exact, *p.Value
+				r.Type, r.Path = Exact, unescaped(*p.Value)
 			case gatewayv1.PathMatchPathPrefix:
-				r.Path = *p.Value
+				r.Path = unescaped(*p.Value)
 			case gatewayv1.PathMatchRegularExpression:
 				r.Type, r.rank.path, conditions.Path = Regexp, len(*p.Value), expression(*p.Value)
 			default:
@@ -95,6 +96,14 @@ func (c *compiler) http(rule *gatewayv1.HTTPRouteRule) []routeRule {
 		list = append(list, r)
 	}
 	return list
+}
+
+// unescaped is a path as requests' are compared: without the escapes of URLs.
+func unescaped(path string) string {
+	if clean, err := url.PathUnescape(path); err == nil {
+		return clean
+	}
+	return path // no request has it
 }
 
 func (c *compiler) grpc(rule *gatewayv1.GRPCRouteRule) []routeRule {

@@ -247,3 +247,17 @@ func TestDroppedRules(t *testing.T) {
 		}
 	}
 }
+
+// A path of a route is compared without its escapes, as that of a request is.
+func TestEscapesInPaths(t *testing.T) {
+	in := input(t, "{name: all, port: 80, protocol: HTTP}")
+	in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, `{metadata: {name: a, namespace: d}, spec: {parentRefs: [{name: web}], rules: [
+		{matches: [{path: {type: PathPrefix, value: /a%20b}}, {path: {type: Exact, value: /100%25}}], backendRefs: [{name: all, port: 80}]}]}}`))
+	g := routes.FromGateways(gateway.Decide(in))
+	for path, want := range map[string]bool{"/a%20b/c": true, "/a%2520b": false, "/100%25": true, "/100": false} {
+		a, _ := g.Match(80, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://a.com"+path, http.NoBody))
+		if (a != nil) != want {
+			t.Errorf("%s: %+v, want a rule: %t", path, a, want)
+		}
+	}
+}
