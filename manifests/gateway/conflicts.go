@@ -17,6 +17,7 @@ type socket struct {
 // those of different Gateways, which share the nodes' addresses, the oldest Gateway's is.
 func (d *Decision) conflicts() {
 	protocols, hosts := map[int32]*Listener{}, map[socket]*Listener{}
+	ports := 0
 	for _, g := range d.Gateways {
 		g.conflicts()
 		if g.fault.is() {
@@ -35,10 +36,16 @@ func (d *Decision) conflicts() {
 				l.conflict = faultf(gatewayv1.ListenerReasonHostnameConflict, "%s serves the same host at the port %d", first.named(g), l.Spec.Port)
 				continue
 			}
-			hosts[at] = l
 			if protocols[l.Spec.Port] == nil {
+				if own := l.Spec.Port != 80 && l.Spec.Port != 443; own && ports == mostPorts {
+					l.accepted = faultf(gatewayv1.ListenerReasonPortUnavailable, "the Gateways of the cluster have %d ports besides 80 and 443 already, which is the most there can be", mostPorts)
+					continue
+				} else if own {
+					ports++
+				}
 				protocols[l.Spec.Port] = l
 			}
+			hosts[at] = l
 		}
 	}
 }

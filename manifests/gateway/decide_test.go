@@ -282,3 +282,33 @@ func TestRefusedValues(t *testing.T) {
 		}
 	}
 }
+
+// Gateways get 80, 443 and a bounded number of ports that nobody else has.
+func TestPortsOfListeners(t *testing.T) {
+	reason := func(in *gateway.Input) string {
+		g := gateway.Decide(*in).Gateways
+		return condition(gateway.StatusOf(g[len(g)-1], nil).Listeners[0].Conditions, "Accepted").Reason
+	}
+	listener := func(port int) string { return fmt.Sprintf("listeners: [{name: a, port: %d, protocol: HTTP}]", port) }
+	for port, want := range map[int]string{
+		80: "Accepted", 1024: "Accepted", 8080: "Accepted", 29999: "Accepted", 32768: "Accepted", 65535: "Accepted",
+		81: "PortUnavailable", 443: "PortUnavailable", 1023: "PortUnavailable", 30000: "PortUnavailable", 32767: "PortUnavailable",
+	} {
+		in := given(t)
+		addGateway(t, in, "d", "g", listener(port))
+		if got := reason(in); got != want {
+			t.Errorf("port %d: %s, want %s", port, got, want)
+		}
+	}
+	in := given(t)
+	for i := range 65 {
+		addGateway(t, in, "d", fmt.Sprintf("g%d", i), listener(8000+i))
+		if got, want := reason(in), map[bool]string{true: "Accepted", false: "PortUnavailable"}[i < 64]; got != want {
+			t.Errorf("port number %d: %s, want %s", i+1, got, want)
+		}
+	}
+	addGateway(t, in, "d", "same", "listeners: [{name: a, port: 8000, protocol: HTTP, hostname: a.com}]")
+	if got := reason(in); got != "Accepted" {
+		t.Errorf("a port that is open already: %s", got)
+	}
+}

@@ -78,12 +78,26 @@ func (d *Decision) newListener(g *Gateway, spec *gatewayv1.Listener) *Listener {
 	return l
 }
 
+const (
+	// firstFree is the first port that not only root may have.
+	firstFree = 1024
+	// firstNodePort and lastNodePort are the range of node ports.
+	firstNodePort, lastNodePort = 30000, 32767
+	// mostPorts bounds those that all Gateways have besides 80 and 443: each is a socket on
+	// each node.
+	mostPorts = 64
+)
+
 // unsupported is what a listener asks for and does not get.
 func (l *Listener) unsupported() fault {
 	spec := l.Spec
 	switch {
 	case !l.known():
 		return faultf(gatewayv1.ListenerReasonUnsupportedProtocol, "%s is not served: the protocols are HTTP and HTTPS", spec.Protocol)
+	case spec.Port < firstFree && spec.Port != 80 && spec.Port != 443:
+		return faultf(gatewayv1.ListenerReasonPortUnavailable, "of the ports below %d only 80 and 443 are for Gateways: the others are for programs of the nodes", firstFree)
+	case spec.Port >= firstNodePort && spec.Port <= lastNodePort:
+		return faultf(gatewayv1.ListenerReasonPortUnavailable, "the ports %d to %d are the node ports of Services", firstNodePort, lastNodePort)
 	case spec.Port == 80 && l.Secure():
 		return faultf(gatewayv1.ListenerReasonPortUnavailable, "the port 80 is that of HTTP, which it shares with Ingresses")
 	case spec.Port == 443 && !l.Secure():
