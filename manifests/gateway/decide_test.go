@@ -257,7 +257,7 @@ func TestRefusedValues(t *testing.T) {
 		{"HTTPRoute", "retry: {attempts: 1}, " + backends, ".retry: retries are not served"},
 		{"HTTPRoute", "sessionPersistence: {}, " + backends, ".sessionPersistence: there are no sessions"},
 		{"GRPCRoute", "matches: [{method: {type: Prefix, service: a}}], " + backends, ".matches[0].method.type: methods are not compared by Prefix"},
-		{"GRPCRoute", "matches: [{method: {type: RegularExpression, service: 'a{1000}', method: 'b{900}'}}], " + backends, ".matches[0].method: of the service and the method together, the regular expression repeats too much"},
+		{"GRPCRoute", "matches: [{method: {type: RegularExpression, service: 'a{1000}', method: 'b{600}'}}], " + backends, ".matches[0].method: of the service and the method together, the regular expression repeats too much"},
 		{"GRPCRoute", "matches: [{headers: [{name: a, type: Prefix, value: b}]}], " + backends, ".matches[0].headers[0].type: values are not compared by Prefix"},
 		{"GRPCRoute", "filters: [{type: ExtensionRef}], " + backends, ".filters[0]: filters of the type ExtensionRef are not served"},
 	} {

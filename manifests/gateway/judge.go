@@ -209,7 +209,7 @@ func (r *Route) judgeGRPC(rule *gatewayv1.GRPCRouteRule, at string, tell teller)
 			case gatewayv1.GRPCMethodMatchRegularExpression:
 				expression(in+".method.service", deref(m.Method.Service, ""), tell)
 				expression(in+".method.method", deref(m.Method.Method, ""), tell)
-				if _, err := Expression(deref(m.Method.Service, "") + "/" + deref(m.Method.Method, "")); err != nil {
+				if _, err := Expression("/(?:" + deref(m.Method.Service, "") + ")/(?:" + deref(m.Method.Method, "") + ")"); err != nil {
 					tell(in+".method", "of the service and the method together, "+err.Error())
 				}
 			default:
