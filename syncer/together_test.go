@@ -272,7 +272,7 @@ func TestChildrenOfARefusedParentTogether(t *testing.T) {
 // What is slow to be built holds up the others for a moment only, and is
 // applied by itself.
 func TestSlowNeighbour(t *testing.T) {
-	before := kustomize.Limit(kustomize.Budget{CPU: 20e9, Memory: 512 << 20})
+	before := kustomize.Limit(kustomize.Budget{CPU: 8e9, Memory: 512 << 20})
 	t.Cleanup(func() { kustomize.Limit(before) })
 	w, o := monoObserved(t, two(), impatient)
 	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
@@ -287,7 +287,7 @@ func TestSlowNeighbour(t *testing.T) {
 	w.write(files)
 	second := w.push("one that is slow")
 	w.allApplied(second, "cluster", "one")
-	w.eventually("two has taken too much", func() bool { return strings.Contains(w.readyOf("two"), "more than 20s of CPU time") })
+	w.eventually("two has taken too much", func() bool { return strings.Contains(w.readyOf("two"), "more than 8s of CPU time") })
 	now := "root new of cluster, a new of one, b old of two, two tried "
 	wantStates(t, seen(), twoOld+", two tried "+first, now+first, now+second)
 
