@@ -46,15 +46,8 @@ func serve(t *testing.T, at netip.AddrPort, handle func(m *dns.Msg, udp bool)) *
 			_ = w.WriteMsg(m)
 		}
 	})
-	packets, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", at.String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, stream := listen(t, at)
 	u.addr = packets.LocalAddr().(*net.UDPAddr).AddrPort()
-	stream, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", u.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, s := range []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: stream, Handler: handler}} {
 		var wg sync.WaitGroup
 		started := make(chan struct{})
@@ -64,6 +57,28 @@ func serve(t *testing.T, at netip.AddrPort, handle func(m *dns.Msg, udp bool)) *
 		t.Cleanup(func() { _ = s.Shutdown(); wg.Wait() })
 	}
 	return u
+}
+
+// listen listens by UDP and TCP at one port. Of those that the kernel gives for the one,
+// somebody may have the other.
+func listen(t *testing.T, at netip.AddrPort) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 10 {
+		packets, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, stream
+		}
+		_ = packets.Close()
+		if at.Port() != 0 {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no port is free for both")
+	return nil, nil
 }
 
 func anywhere() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:0") }
