@@ -481,8 +481,6 @@ spec:
   type: ClusterIP
   sessionAffinity: None
   internalTrafficPolicy: Cluster
-  ipFamilies: [IPv4]
-  ipFamilyPolicy: SingleStack
   ports: [{port: 80, protocol: TCP, targetPort: 80}]
 `,
 	},
@@ -501,8 +499,6 @@ spec:
   sessionAffinity: ClientIP
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}
   internalTrafficPolicy: Cluster
-  ipFamilies: [IPv6]
-  ipFamilyPolicy: SingleStack
   ports: [{port: 80, protocol: TCP, targetPort: http}]
 `,
 	},
@@ -519,8 +515,6 @@ spec:
   externalTrafficPolicy: Cluster
   sessionAffinity: None
   internalTrafficPolicy: Cluster
-  ipFamilies: [IPv4]
-  ipFamilyPolicy: SingleStack
   ports: [{port: 80, protocol: UDP, targetPort: 80}]
 `,
 	},

@@ -1,7 +1,9 @@
 package lifecycle_test
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -11,12 +13,16 @@ import (
 
 func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 	type spec = corev1.ServiceSpec
-	single := new(corev1.IPFamilyPolicySingleStack)
+	single, v4 := new(corev1.IPFamilyPolicySingleStack), []corev1.IPFamily{corev1.IPv4Protocol}
 	allocated := spec{
 		Type: corev1.ServiceTypeNodePort, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 		IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: single,
 		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster,
 		Ports:                 []corev1.ServicePort{{Name: "a", Port: 80, NodePort: 30001}, {Name: "b", Port: 81, NodePort: 30002}},
+	}
+	both := spec{
+		Type: corev1.ServiceTypeClusterIP, ClusterIP: "fd00::1", ClusterIPs: []string{"fd00::1", "10.0.0.1"},
+		IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}, IPFamilyPolicy: new(corev1.IPFamilyPolicyPreferDualStack),
 	}
 	for name, tc := range map[string]struct{ old, in, want spec }{
 		"left out": {
@@ -26,6 +32,18 @@ func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 				Ports: []corev1.ServicePort{{Name: "a", Port: 80}, {Name: "b", Port: 81}},
 			},
 			want: allocated,
+		},
+		"both families left out": {
+			old: both, in: spec{Type: corev1.ServiceTypeClusterIP}, want: both,
+		},
+		"back to one family is left to the cluster": {
+			old: both, in: spec{Type: corev1.ServiceTypeClusterIP, IPFamilyPolicy: single},
+			want: spec{Type: both.Type, ClusterIP: both.ClusterIP, ClusterIPs: both.ClusterIPs, IPFamilies: both.IPFamilies, IPFamilyPolicy: single},
+		},
+		"headless without a selector, once a name elsewhere": {
+			old:  spec{Type: corev1.ServiceTypeExternalName, ExternalName: "a.example"},
+			in:   spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "None", ClusterIPs: []string{"None"}},
+			want: spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "None", ClusterIPs: []string{"None"}, IPFamilies: v4, IPFamilyPolicy: new(corev1.IPFamilyPolicyRequireDualStack)},
 		},
 		"a port taken over by another": {
 			old: allocated,
@@ -102,8 +120,34 @@ func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 	} {
 		old, svc := &corev1.Service{Spec: tc.old}, &corev1.Service{Spec: *tc.in.DeepCopy()}
 		lifecycle.PrepareUpdate(svc, old)
+		if tc.old.IPFamilyPolicy == nil && tc.want.IPFamilyPolicy == nil && tc.want.Type != corev1.ServiceTypeExternalName {
+			tc.want.IPFamilyPolicy, tc.want.IPFamilies = single, v4 // as of a new Service
+		}
 		if diff := cmp.Diff(tc.want, svc.Spec); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A new Service has one family, that of its address, unless it is headless without a
+// selector: its endpoints may be of any.
+func TestServiceCreateSettlesFamilies(t *testing.T) {
+	selector := map[string]string{"a": "b"}
+	for name, tc := range map[string]struct {
+		spec   corev1.ServiceSpec
+		policy corev1.IPFamilyPolicy
+		want   []corev1.IPFamily
+	}{
+		"no address":                           {corev1.ServiceSpec{}, corev1.IPFamilyPolicySingleStack, []corev1.IPFamily{corev1.IPv4Protocol}},
+		"an address of IPv6":                   {corev1.ServiceSpec{ClusterIP: "fd00::1", ClusterIPs: []string{"fd00::1"}}, corev1.IPFamilyPolicySingleStack, []corev1.IPFamily{corev1.IPv6Protocol}},
+		"headless":                             {corev1.ServiceSpec{ClusterIP: "None", ClusterIPs: []string{"None"}, Selector: selector}, corev1.IPFamilyPolicySingleStack, []corev1.IPFamily{corev1.IPv4Protocol}},
+		"headless without a selector":          {corev1.ServiceSpec{ClusterIP: "None", ClusterIPs: []string{"None"}}, corev1.IPFamilyPolicyRequireDualStack, []corev1.IPFamily{corev1.IPv4Protocol}},
+		"headless without a selector, by hand": {corev1.ServiceSpec{ClusterIP: "None", ClusterIPs: []string{"None"}, IPFamilyPolicy: new(corev1.IPFamilyPolicySingleStack)}, corev1.IPFamilyPolicySingleStack, []corev1.IPFamily{corev1.IPv4Protocol}},
+	} {
+		svc := &corev1.Service{Spec: tc.spec}
+		lifecycle.PrepareCreate(svc, time.Time{})
+		if svc.Spec.IPFamilyPolicy == nil || *svc.Spec.IPFamilyPolicy != tc.policy || !slices.Equal(svc.Spec.IPFamilies, tc.want) {
+			t.Errorf("%s: %v %v, want %s %v", name, svc.Spec.IPFamilyPolicy, svc.Spec.IPFamilies, tc.policy, tc.want)
 		}
 	}
 }

@@ -241,7 +241,7 @@ func podTemplateCases(t *testing.T) {
 	})
 }
 
-const baseService = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}}`
+const baseService = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.0.0.1, ipFamilies: [IPv4], selector: {app: web}, ports: [{port: 80}]}}`
 
 func serviceCases(t *testing.T) {
 	t.Helper()
@@ -319,7 +319,7 @@ func serviceCases(t *testing.T) {
 		"families": {func(s *corev1.Service) { s.Spec.IPFamilies = []corev1.IPFamily{"IPv4", "IPv4", "X"} }, []string{
 			`spec.ipFamilies[1]: Duplicate value: "IPv4"`, `spec.ipFamilies[2]: Unsupported value: "X": supported values: "IPv4", "IPv6"`,
 		}},
-		"family policy": {func(s *corev1.Service) { *s.Spec.IPFamilyPolicy = "Any" }, []string{`spec.ipFamilyPolicy: Unsupported value: "Any": supported values: "PreferDualStack", "RequireDualStack", "SingleStack"`}},
+		"family policy": {func(s *corev1.Service) { s.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicy("Any")) }, []string{`spec.ipFamilyPolicy: Unsupported value: "Any": supported values: "PreferDualStack", "RequireDualStack", "SingleStack"`}},
 		"only the list": {func(s *corev1.Service) { s.Spec.ClusterIP = "" }, []string{"spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: must be empty when `clusterIP` is not specified"}},
 		"three": {func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} }, []string{
 			`spec.clusterIPs: Invalid value: ["10.0.0.1","10.0.0.2","10.0.0.3"]: may only hold up to 2 values`,
@@ -365,6 +365,14 @@ func serviceCases(t *testing.T) {
 		"another address": {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.0.0.2", []string{"10.0.0.2"} }, []string{`spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set`}},
 		"no address":      {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil }, []string{`spec.clusterIPs[0]: Invalid value: null: primary clusterIP can not be unset`}},
 		"another family":  {func(s *corev1.Service) { s.Spec.IPFamilies = []corev1.IPFamily{"IPv6"} }, []string{"spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`", `spec.ipFamilies[0]: Invalid value: ["IPv6"]: may not change once set`}},
+	})
+	update(t, `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIPs: [10.0.0.1, "fd00::1"], clusterIP: 10.0.0.1, ipFamilies: [IPv4, IPv6], ipFamilyPolicy: RequireDualStack, ports: [{port: 80}]}}`, cases[*corev1.Service]{
+		"one address":    {func(s *corev1.Service) { s.Spec.ClusterIPs = s.Spec.ClusterIPs[:1] }, []string{`spec.ipFamilyPolicy: Invalid value: "RequireDualStack": must be 'SingleStack' to release the secondary cluster IP`}},
+		"one family":     {func(s *corev1.Service) { s.Spec.IPFamilies = s.Spec.IPFamilies[:1] }, []string{`spec.ipFamilyPolicy: Invalid value: "RequireDualStack": must be 'SingleStack' to release the secondary IP family`}},
+		"another second": {func(s *corev1.Service) { s.Spec.ClusterIPs[1] = "fd00::2" }, []string{`spec.clusterIPs[1]: Invalid value: ["10.0.0.1","fd00::2"]: may not change once set`}},
+		"single by intent": {func(s *corev1.Service) {
+			s.Spec.IPFamilyPolicy, s.Spec.ClusterIPs, s.Spec.IPFamilies = new(corev1.IPFamilyPolicySingleStack), s.Spec.ClusterIPs[:1], s.Spec.IPFamilies[:1]
+		}, nil},
 	})
 }
 

@@ -36,11 +36,15 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 	REST:         kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
 	Default:      defaultService,
 	Lifecycle: kind.Lifecycle[*corev1.Service]{
-		Create: func(svc *corev1.Service) { svc.Status = corev1.ServiceStatus{} },
+		Create: func(svc *corev1.Service) {
+			svc.Status = corev1.ServiceStatus{}
+			families(&svc.Spec)
+		},
 		Update: func(svc, old *corev1.Service) {
 			svc.Status = old.Status
 			keepAllocated(&svc.Spec, &old.Spec)
 			dropUnused(&svc.Spec, &old.Spec)
+			families(&svc.Spec)
 		},
 		UpdateStatus: func(svc, old *corev1.Service) { svc.Spec = old.Spec },
 	},
@@ -113,18 +117,23 @@ func defaultService(svc *corev1.Service) {
 		return
 	}
 	fill.Unset(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
-	families(spec)
-}
-
-// families makes clusterIP and clusterIPs agree and sets the address families
-// of a single-stack cluster: those of the addresses, else IPv4.
-func families(spec *corev1.ServiceSpec) {
 	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
 		spec.ClusterIPs = []string{spec.ClusterIP}
 	}
-	if spec.IPFamilyPolicy == nil && len(spec.IPFamilies) < 2 && len(spec.ClusterIPs) < 2 {
-		fill.Unset(&spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
+}
+
+// families sets the policy and the address families that neither the manifest nor the
+// Service of before has: those of the addresses, else IPv4, the primary one. What the
+// cluster's ranges make of it is up to engine/admit.
+func families(spec *corev1.ServiceSpec) {
+	if spec.Type == corev1.ServiceTypeExternalName {
+		return
 	}
+	policy := corev1.IPFamilyPolicySingleStack
+	if spec.ClusterIP == corev1.ClusterIPNone && len(spec.Selector) == 0 {
+		policy = corev1.IPFamilyPolicyRequireDualStack
+	}
+	fill.Unset(&spec.IPFamilyPolicy, policy)
 	if len(spec.IPFamilies) > 0 {
 		return
 	}

@@ -128,7 +128,7 @@ func sameClusterIPs(s, was *corev1.ServiceSpec) field.ErrorList {
 		changed(0)
 	}
 	if len(now) == 1 && len(before) > 1 {
-		errs = append(errs, single(s, "must be set to 'SingleStack' when releasing the secondary clusterIP")...)
+		errs = append(errs, single(s, "must be 'SingleStack' to release the secondary cluster IP")...)
 	}
 	return errs
 }
@@ -154,7 +154,7 @@ func sameFamilies(s, was *corev1.ServiceSpec) field.ErrorList {
 		errs = append(errs, field.Invalid(path, s.ClusterIPs, setOnce))
 	}
 	if len(now) == 1 && len(before) > 1 {
-		errs = append(errs, single(s, "must be set to 'SingleStack' when releasing the secondary ipFamily")...)
+		errs = append(errs, single(s, "must be 'SingleStack' to release the secondary IP family")...)
 	}
 	return errs
 }
