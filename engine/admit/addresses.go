@@ -1,10 +1,13 @@
 package admit
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Kubernetes' own messages of its address and port allocators.
@@ -39,8 +42,31 @@ func newAddresses(prefix netip.Prefix) (addresses, error) {
 	return addresses{prefix: prefix.Masked(), size: min(size, mostAddresses)}, nil
 }
 
+func newAddresses6(prefix netip.Prefix) (addresses, error) {
+	if !prefix.Addr().Is6() || prefix.Addr().Is4In6() {
+		return addresses{}, fmt.Errorf("service CIDR %s: must be an IPv6 range, such as fd00:43::/108", prefix)
+	}
+	bits := 128 - prefix.Bits()
+	if bits < 2 || bits > 20 {
+		return addresses{}, fmt.Errorf("service CIDR %s: must have /108 to /126", prefix)
+	}
+	return addresses{prefix: prefix.Masked(), size: min(1<<bits-1, mostAddresses)}, nil
+}
+
+func (a addresses) family() corev1.IPFamily {
+	if a.prefix.Addr().Is4() {
+		return corev1.IPv4Protocol
+	}
+	return corev1.IPv6Protocol
+}
+
 // at is the address of number i.
 func (a addresses) at(i int) netip.Addr {
+	if a.prefix.Addr().Is6() {
+		raw := a.prefix.Addr().As16()
+		binary.BigEndian.PutUint32(raw[12:], binary.BigEndian.Uint32(raw[12:])+uint32(i))
+		return netip.AddrFrom16(raw)
+	}
 	b := a.prefix.Addr().As4()
 	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 	n += uint32(i)
@@ -51,6 +77,9 @@ func (a addresses) at(i int) netip.Addr {
 func (a addresses) contains(ip netip.Addr) bool {
 	if !a.prefix.Contains(ip) || ip == a.prefix.Addr() {
 		return false
+	}
+	if ip.Is6() {
+		return true
 	}
 	return a.prefix.Contains(ip.Next()) // else it is the broadcast address
 }

@@ -30,6 +30,7 @@ type cluster struct {
 	t     *testing.T
 	path  string
 	cidr  string
+	cidr6 string // empty: the cluster has one family
 	store *store.Store
 }
 
@@ -54,7 +55,11 @@ func start(t *testing.T, cidr string) *cluster {
 func (c *cluster) open() {
 	c.t.Helper()
 	kinds := &scheme.Registry{}
-	a, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix(c.cidr), Kinds: kinds})
+	cfg := admit.Config{ServiceCIDR: netip.MustParsePrefix(c.cidr), Kinds: kinds}
+	if c.cidr6 != "" {
+		cfg.ServiceCIDR6 = netip.MustParsePrefix(c.cidr6)
+	}
+	a, err := admit.New(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -33,6 +33,8 @@ type Config struct {
 	// ServiceCIDR is the range of the Services' cluster IPs. Its first address
 	// is kept for the Service default/kubernetes.
 	ServiceCIDR netip.Prefix
+	// ServiceCIDR6 is the range of their second family; zero: there is none.
+	ServiceCIDR6 netip.Prefix
 	// NodePorts is the range of the node ports (default 30000-32767).
 	NodePorts PortRange
 	// RootCA are the certificates, in PEM, by which pods verify the API.
@@ -67,9 +69,17 @@ func New(c Config) (*Admission, error) {
 	if c.NodePorts.First < 1 || c.NodePorts.Last > 65535 || c.NodePorts.Last < c.NodePorts.First {
 		return nil, fmt.Errorf("node port range %s: must lie in 1-65535", c.NodePorts)
 	}
-	addresses, err := newAddresses(c.ServiceCIDR)
+	addresses4, err := newAddresses(c.ServiceCIDR)
 	if err != nil {
 		return nil, err
+	}
+	ranges := []addresses{addresses4}
+	if c.ServiceCIDR6.IsValid() {
+		six, err := newAddresses6(c.ServiceCIDR6)
+		if err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, six)
 	}
 	if c.Kinds == nil {
 		c.Kinds = &scheme.Registry{}
@@ -77,11 +87,11 @@ func New(c Config) (*Admission, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA, kinds: c.Kinds, quotas: quota.Quotas{Kinds: c.Kinds, Now: c.Now}}, nil
+	return &Admission{services: newServices(ranges, c.NodePorts), rootCA: c.RootCA, kinds: c.Kinds, quotas: quota.Quotas{Kinds: c.Kinds, Now: c.Now}}, nil
 }
 
 // KubernetesIP is the cluster IP of the Service default/kubernetes.
-func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1) }
+func (a *Admission) KubernetesIP() netip.Addr { return a.services.ranges[0].at(1) }
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {

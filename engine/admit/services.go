@@ -21,15 +21,16 @@ var (
 
 // services gives Services their cluster IPs and node ports.
 type services struct {
-	addresses addresses
+	// ranges are those of the cluster IPs, of one family each, the default one first.
+	ranges    []addresses
 	ports     PortRange
 	ips       *claims[netip.Addr]
 	nodePorts *claims[int32]
 }
 
-func newServices(a addresses, ports PortRange) *services {
+func newServices(ranges []addresses, ports PortRange) *services {
 	return &services{
-		addresses: a, ports: ports,
+		ranges: ranges, ports: ports,
 		ips:       newClaims(clusterIPs),
 		nodePorts: newClaims(nodePorts),
 	}
@@ -105,19 +106,24 @@ func (s *services) observe(events []object.Event) {
 }
 
 // admit is the store's hook.
-func (s *services) admit(view object.Reader, next, _ object.Object) (object.Object, error) {
+func (s *services) admit(view object.Reader, next, old object.Object) (object.Object, error) {
 	given, ok := next.(*corev1.Service)
 	if !ok {
 		return next, nil
 	}
 	svc := *given
 	svc.Spec.ClusterIPs = slices.Clone(given.Spec.ClusterIPs)
+	svc.Spec.IPFamilies = slices.Clone(given.Spec.IPFamilies)
 	svc.Spec.Ports = slices.Clone(given.Spec.Ports)
+	before, _ := old.(*corev1.Service)
 	a := allocation{
 		services: s, view: view, svc: &svc,
 		key: object.KeyOf(serviceKind, &svc),
 	}
-	if err := a.allocateIP(); err != nil {
+	if err := a.setFamilies(before); err != nil {
+		return nil, err
+	}
+	if err := a.allocateIPs(); err != nil {
 		return nil, err
 	}
 	if err := a.allocatePorts(); err != nil {
@@ -145,74 +151,6 @@ func (a *allocation) start() uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(a.key.Namespace + "/" + a.key.Name))
 	return h.Sum64()
-}
-
-func (a *allocation) freeIP(ip netip.Addr) bool {
-	if ip == a.addresses.at(1) && a.key != kubernetesKey {
-		return false
-	}
-	return a.ips.free(a.view, a.key, ip)
-}
-
-func (a *allocation) allocateIP() error {
-	spec := &a.svc.Spec
-	if !wantsIP(a.svc) {
-		return nil
-	}
-	if err := a.checkFamilies(); err != nil {
-		return err
-	}
-	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
-		spec.ClusterIP = spec.ClusterIPs[0]
-	}
-	if spec.ClusterIP == "" {
-		ip, err := a.nextIP()
-		if err != nil {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP: %w", err))
-		}
-		spec.ClusterIP, spec.ClusterIPs = ip.String(), []string{ip.String()}
-		return nil
-	}
-	if len(spec.ClusterIPs) == 0 {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
-	ip, err := netip.ParseAddr(spec.ClusterIP)
-	if err != nil {
-		return apierrors.NewInternalError(fmt.Errorf("failed to parse service IP %q", spec.ClusterIP))
-	}
-	switch {
-	case !a.addresses.contains(ip):
-		err = fmt.Errorf("the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, a.addresses.prefix)
-	case !a.freeIP(ip):
-		err = errIPAllocated
-	default:
-		return nil
-	}
-	return a.invalid(field.Invalid(field.NewPath("spec", "clusterIPs"), spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %v: %v", ip, err)))
-}
-
-// checkFamilies refuses what needs IPv6.
-func (a *allocation) checkFamilies() error {
-	spec := &a.svc.Spec
-	path := field.NewPath("spec")
-	if p := spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
-		return a.invalid(field.Invalid(path.Child("ipFamilyPolicy"), *p, "this cluster is not configured for dual-stack services"))
-	}
-	for i, family := range spec.IPFamilies {
-		if family != corev1.IPv4Protocol {
-			return a.invalid(field.Invalid(path.Child("ipFamilies").Index(i), family, "not configured on this cluster"))
-		}
-	}
-	return nil
-}
-
-func (a *allocation) nextIP() (netip.Addr, error) {
-	if first := a.addresses.at(1); a.key == kubernetesKey && a.freeIP(first) {
-		return first, nil
-	}
-	size := a.addresses.size
-	n, err := scan(size, band(size, 16, 16, 256), a.start(), func(i int) bool { return a.freeIP(a.addresses.at(i)) })
-	return a.addresses.at(n), err
 }
 
 func (a *allocation) allocatePorts() error {
