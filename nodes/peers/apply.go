@@ -58,6 +58,11 @@ func (p *Peers) apply(wanted []route) error {
 	if err != nil {
 		return fmt.Errorf("list the routes to other nodes: %w", err)
 	}
+	have6, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: origin}, netlink.RT_FILTER_PROTOCOL)
+	if err != nil && p.own6.IsValid() {
+		return fmt.Errorf("list the routes of IPv6 to other nodes: %w", err)
+	}
+	have = append(have, have6...)
 	keep := map[string]bool{}
 	for _, r := range wanted {
 		keep[r.pods.String()] = true
@@ -201,7 +206,7 @@ func ensureNeighbours(tunnel netlink.Link, routes []route) error {
 			errs = append(errs, fmt.Errorf("tell the tunnel where %s is: %w", what, err))
 		}
 	}
-	for _, family := range []int{netlink.FAMILY_V4, unix.AF_BRIDGE} {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6, unix.AF_BRIDGE} {
 		have, err := netlink.NeighList(index, family)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("list the neighbours in the tunnel: %w", err))

@@ -27,6 +27,8 @@ type Config struct {
 	IP netip.Addr
 	// ClusterCIDR contains the pods of all nodes.
 	ClusterCIDR netip.Prefix
+	// ClusterCIDR6 is the same for IPv6; zero where pods have no IPv6 addresses.
+	ClusterCIDR6 netip.Prefix
 	// Tunnel is the name of the tunnel's link, at most 15 characters.
 	Tunnel string
 	Nodes  *known.Kind
@@ -45,6 +47,8 @@ type Peers struct {
 
 	// own is the range of this node's pods; only the loop uses it.
 	own netip.Prefix
+	// own6 is the one of IPv6; not valid without.
+	own6 netip.Prefix
 }
 
 // New changes nothing.
@@ -84,10 +88,10 @@ func (p *Peers) look() error {
 	var unusable string
 	for _, obj := range list {
 		n := obj.(*corev1.Node)
-		found, ok := read(n, p.cfg.ClusterCIDR)
+		found, ok := read(n, p.cfg.ClusterCIDR, p.cfg.ClusterCIDR6)
 		switch {
 		case n.Name == p.cfg.NodeName:
-			p.own, unusable = found.pods, n.Spec.PodCIDR
+			p.own, p.own6, unusable = found.pods, found.pods6, n.Spec.PodCIDR
 		case ok:
 			peers = append(peers, found)
 		}
@@ -99,7 +103,7 @@ func (p *Peers) look() error {
 	default:
 		return nil // it has no pods yet
 	}
-	routes, err := plan(peers, p.own, near)
+	routes, err := plan(peers, p.own, p.own6, near)
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ func TestRead(t *testing.T) {
 	} {
 		n := &corev1.Node{Spec: corev1.NodeSpec{PodCIDR: c.cidr}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: c.kind, Address: c.address}}}}
 		n.Name = "node-3"
-		got, ok := read(n, cluster)
-		if ok != c.want || ok && got != (peer{"node-3", netip.MustParseAddr("192.0.2.3"), netip.MustParsePrefix("10.42.3.0/24"), time.Time{}}) {
+		got, ok := read(n, cluster, netip.Prefix{})
+		if ok != c.want || ok && got != (peer{name: "node-3", ip: netip.MustParseAddr("192.0.2.3"), pods: netip.MustParsePrefix("10.42.3.0/24")}) {
 			t.Errorf("%s: %v %t, want %t", name, got, ok, c.want)
 		}
 	}
@@ -40,7 +40,7 @@ func TestRead(t *testing.T) {
 // range the oldest has it, and nobody has that of the node itself.
 func TestPlan(t *testing.T) {
 	p := func(name, ip, pods string, since int64) peer {
-		return peer{name, netip.MustParseAddr(ip), netip.MustParsePrefix(pods), time.Unix(since, 0)}
+		return peer{name: name, ip: netip.MustParseAddr(ip), pods: netip.MustParsePrefix(pods), since: time.Unix(since, 0)}
 	}
 	link := netip.MustParsePrefix("192.0.2.0/24")
 	near := func(ip netip.Addr) (bool, error) { return link.Contains(ip), nil }
@@ -48,11 +48,11 @@ func TestPlan(t *testing.T) {
 	got, err := plan([]peer{
 		p("d", "192.0.2.4", "10.42.2.0/24", 4), p("c", "192.0.2.3", "10.42.2.0/24", 1), p("b", "198.51.100.2", "10.42.1.0/24", 2), p("a", "192.0.2.1", "10.42.0.0/24", 3),
 		p("all", "192.0.2.6", "10.42.0.0/16", 5), p("thief", "192.0.2.5", "10.42.9.0/24", 0), p("part", "192.0.2.7", "10.42.1.128/25", 9),
-	}, own, near)
+	}, own, netip.Prefix{}, near)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plan([]peer{p("a", "192.0.2.1", "10.42.0.0/24", 0)}, own, func(netip.Addr) (bool, error) { return false, errors.New("no route") }); err == nil {
+	if _, err := plan([]peer{p("a", "192.0.2.1", "10.42.0.0/24", 0)}, own, netip.Prefix{}, func(netip.Addr) (bool, error) { return false, errors.New("no route") }); err == nil {
 		t.Error("a peer to which there is no way is far")
 	}
 	var text []string
