@@ -90,6 +90,8 @@ type Config struct {
 	Address netip.AddrPort
 	// ClusterCIDR and ServiceCIDR are the ranges of pods and Services.
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterCIDR6 and ServiceCIDR6 are those of IPv6: zero in a cluster of IPv4 alone.
+	ClusterCIDR6, ServiceCIDR6 netip.Prefix
 	// ClusterDomain is the domain of the names of Services and pods, which nodes serve.
 	ClusterDomain string
 	// Example says that the cluster runs the example repository.
@@ -184,7 +186,7 @@ func Open(cfg Config) (*Engine, error) {
 	if e.proxy, err = pki.EnsureFrontProxy(filepath.Join(cfg.DataDir, "pki")); err != nil {
 		return nil, err
 	}
-	e.checks, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert, Kinds: &e.kinds})
+	e.checks, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, ServiceCIDR6: cfg.ServiceCIDR6, RootCA: e.pki.CACert, Kinds: &e.kinds})
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +219,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err := encryptStore(e.store, e.cipher, cfg.Log.With("part", "store")); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	if err := checkRanges(e.store, nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR}); err != nil {
+	if err := checkRanges(e.store, nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterCIDR6: cfg.ClusterCIDR6, ServiceCIDR6: cfg.ServiceCIDR6}); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	e.auth, err = authz.New(authz.Config{
@@ -415,11 +417,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		Events:      e.events,
 		Enabled:     e.cfg.Controllers,
 		NodeGrace:   e.cfg.NodeGrace,
-		ClusterCIDR: e.cfg.ClusterCIDR,
-		ServiceIP:   e.checks.KubernetesIP(),
-		APIServer:   e.cfg.Address,
-		RootCA:      e.pki.CACert,
-		Join:        bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterDomain: e.cfg.ClusterDomain, Example: e.cfg.Example, Version: e.cfg.Version}},
+		ClusterCIDR: e.cfg.ClusterCIDR, ClusterCIDR6: e.cfg.ClusterCIDR6,
+		ServiceIP: e.checks.KubernetesIP(),
+		APIServer: e.cfg.Address,
+		RootCA:    e.pki.CACert,
+		Join:      bootstrap.Join{Server: e.joinURL(), Nodes: nodeconfig.Config{ClusterCIDR: e.cfg.ClusterCIDR, ServiceCIDR: e.cfg.ServiceCIDR, ClusterCIDR6: e.cfg.ClusterCIDR6, ServiceCIDR6: e.cfg.ServiceCIDR6, ClusterDomain: e.cfg.ClusterDomain, Example: e.cfg.Example, Version: e.cfg.Version}},
 
 		FrontProxyCA: e.proxy.CACert,
 

@@ -27,8 +27,8 @@ func checkRanges(stored object.Reader, want nodeconfig.Config) error {
 		return nil
 	}
 	for _, r := range []struct{ flag, had, want string }{
-		{"--cluster-cidr", had.ClusterCIDR.String(), want.ClusterCIDR.String()},
-		{"--service-cidr", had.ServiceCIDR.String(), want.ServiceCIDR.String()},
+		{"--cluster-cidr", nodeconfig.Format(had.Pods()), nodeconfig.Format(want.Pods())},
+		{"--service-cidr", nodeconfig.Format(had.Services()), nodeconfig.Format(want.Services())},
 	} {
 		if r.had != r.want {
 			return fmt.Errorf("%s %s: the cluster has %s, and %d nodes with it: start with %s %s, or remove the nodes first (on each `headway cleanup`, then `kubectl delete node`)", r.flag, r.want, r.had, len(nodes), r.flag, r.had)

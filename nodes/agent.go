@@ -48,13 +48,15 @@ type Config struct {
 	// NodeIP is the address at which other nodes and the API server reach this
 	// one.
 	NodeIP string
-	Client kubernetes.Interface
+	// NodeIP6 is the one of IPv6, empty if pods have none.
+	NodeIP6 string
+	Client  kubernetes.Interface
 	// Cluster is what the node knows of the cluster, which the caller runs.
 	Cluster *known.Cluster
 	Runtime runtime.Interface
-	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known, and
+	// SetPodCIDRs is called with node.spec.podCIDRs as soon as they are known, and
 	// before any pod starts. Nil: pods start without waiting for one.
-	SetPodCIDR func(cidr string) error
+	SetPodCIDRs func(cidrs []string) error
 	// DataDir holds the volumes of pods below pods/, and those that outlive pods below
 	// volumes/.
 	DataDir string
@@ -162,21 +164,21 @@ func (c *Config) check() error {
 
 // Agent runs the pods of one node.
 type Agent struct {
-	cfg      Config
-	log      *slog.Logger
-	events   record.EventRecorder
-	volumes  *volume.Manager
-	probes   *probe.Manager
-	statuses *status.Writer
-	objects  *objects.Cache
-	tokens   *objects.Tokens
-	services *objects.Services
-	images   *pull.Puller
-	evictor  *eviction.Evictor
-	node     *registration.Node
-	machine  machine.Machine
-	names    *dns.Server                  // nil: none
-	podRange atomic.Pointer[netip.Prefix] // nil: not known yet
+	cfg       Config
+	log       *slog.Logger
+	events    record.EventRecorder
+	volumes   *volume.Manager
+	probes    *probe.Manager
+	statuses  *status.Writer
+	objects   *objects.Cache
+	tokens    *objects.Tokens
+	services  *objects.Services
+	images    *pull.Puller
+	evictor   *eviction.Evictor
+	node      *registration.Node
+	machine   machine.Machine
+	names     *dns.Server                    // nil: none
+	podRanges atomic.Pointer[[]netip.Prefix] // nil: not known yet
 
 	workers *worker.Set
 	ctx     context.Context //nolint:containedctx // the life of Run
@@ -206,13 +208,13 @@ func New(cfg Config) (*Agent, error) {
 	a.evictor = eviction.New(eviction.Config{
 		Thresholds: cfg.EvictionHard, Period: cfg.EvictionPeriod, Machine: m, Pods: a.workers.Evictable, Find: a.workers.FindEvictable, Usage: a.storageUsage, Log: cfg.Log,
 	})
-	setPodCIDR := cfg.SetPodCIDR
-	if setPodCIDR != nil {
-		setPodCIDR = a.rangeOfPods
+	setPodCIDRs := cfg.SetPodCIDRs
+	if setPodCIDRs != nil {
+		setPodCIDRs = a.rangesOfPods
 	}
 	a.node = registration.New(registration.Config{
-		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
-		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDR: setPodCIDR, StreamingListener: cfg.StreamingListener,
+		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, NodeIP6: cfg.NodeIP6, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
+		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDRs: setPodCIDRs, StreamingListener: cfg.StreamingListener,
 		VolumesDir: a.volumes.Kept(), Ingress: cfg.IngressMetrics != nil, Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
 		Event: func(node *corev1.Node, reason, message string) {
 			a.events.Event(node, corev1.EventTypeNormal, reason, message)
@@ -249,7 +251,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		Runtime: a.cfg.Runtime, Volumes: a.volumes, Probes: a.probes, Statuses: a.statuses, Node: a.node,
 		Objects: a.objects, Tokens: a.tokens, Services: a.services, Images: a.images, Machine: a.machine,
 		Slots: slot.New(a.cfg.ParallelStarts, startTime), Events: a.events, Log: a.log,
-		NodeIP: a.cfg.NodeIP, ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, ResolvConf: a.cfg.ResolvConf, PodPidsLimit: a.cfg.PodPidsLimit,
+		NodeIP: a.cfg.NodeIP, NodeIP6: a.cfg.NodeIP6, ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, ResolvConf: a.cfg.ResolvConf, PodPidsLimit: a.cfg.PodPidsLimit,
 		Policies: a.cfg.Policies,
 	})
 

@@ -71,7 +71,7 @@ func TestSandboxWithoutHostsFile(t *testing.T) {
 func TestNodeIsRegisteredAgain(t *testing.T) {
 	c := newCluster(t)
 	c.stop()
-	c.config.SetPodCIDR = func(string) error { return nil }
+	c.config.SetPodCIDRs = func([]string) error { return nil }
 	nodeAPI := c.client.CoreV1().Nodes()
 	ctx := context.Background()
 	edit := func(change func(*corev1.Node)) {

@@ -53,23 +53,27 @@ func (a *Agent) keepTunnel(ctx context.Context) error {
 	return tunnel.Run(ctx, tunnel.Config{
 		NodeName: a.cfg.NodeName, API: a.cfg.API, Own: own, Pods: a.workers.List, Log: a.log,
 		Ranges: func() []netip.Prefix {
-			if prefix := a.podRange.Load(); prefix != nil {
-				return []netip.Prefix{*prefix}
+			if ranges := a.podRanges.Load(); ranges != nil {
+				return *ranges
 			}
 			return nil
 		},
 	})
 }
 
-// rangeOfPods hands the range of the node's pods on, and keeps it.
-func (a *Agent) rangeOfPods(cidr string) error {
-	prefix, err := netip.ParsePrefix(cidr)
-	if err != nil {
+// rangesOfPods hands the ranges of the node's pods on, and keeps them.
+func (a *Agent) rangesOfPods(cidrs []string) error {
+	var ranges []netip.Prefix
+	for _, cidr := range cidrs {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return err
+		}
+		ranges = append(ranges, prefix)
+	}
+	if err := a.cfg.SetPodCIDRs(cidrs); err != nil {
 		return err
 	}
-	if err := a.cfg.SetPodCIDR(cidr); err != nil {
-		return err
-	}
-	a.podRange.Store(&prefix)
+	a.podRanges.Store(&ranges)
 	return nil
 }

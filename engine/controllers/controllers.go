@@ -71,6 +71,8 @@ type Config struct {
 	Enabled []string
 	// ClusterCIDR is where nodes get their pod ranges from.
 	ClusterCIDR netip.Prefix
+	// ClusterCIDR6 is the same for IPv6; zero: they get none.
+	ClusterCIDR6 netip.Prefix
 	// ServiceIP is the cluster IP of the Service default/kubernetes: the first
 	// address of the service CIDR.
 	ServiceIP netip.Addr
@@ -176,7 +178,7 @@ func New(cfg Config) (*Controllers, error) {
 		namespace.New(as("namespace-controller")),
 		node.NewLifecycle(as("node-controller"), pulse),
 		node.NewEviction(as("node-controller"), pulse),
-		node.NewIPAM(as("node-controller"), cfg.ClusterCIDR),
+		node.NewIPAM(as("node-controller"), cfg.ClusterCIDR, cfg.ClusterCIDR6),
 		node.NewPodGC(as("pod-garbage-collector"), pulse, cfg.TerminatedPods, cfg.NodeGone),
 		// Nobody is asked whether an event may expire.
 		eventttl.New(c.env, cfg.EventTTL),

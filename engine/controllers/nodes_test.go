@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -194,6 +195,21 @@ func TestNodeGone(t *testing.T) {
 	for _, want := range []string{"RegisteredNode: Node " + gone + " event: Registered Node " + gone + " in Controller", "RemovingNode: Node " + gone + " event: Removing Node " + gone + " from Controller"} {
 		c.eventually("the event "+want, func() bool { return slices.Contains(c.events("Node", gone), want) })
 	}
+}
+
+// Nodes get a range of each family, with the same number.
+func TestNodeRangesOfBothFamilies(t *testing.T) {
+	c := start(t, 3, func(cfg *controllers.Config) { cfg.ClusterCIDR6 = netip.MustParsePrefix("fd00:42::/48") })
+	c.eventually("ranges", func() bool {
+		nodes, _ := c.store.List(control.Node, "")
+		seen := map[string]string{}
+		for _, n := range nodes {
+			if spec := n.(*corev1.Node).Spec; len(spec.PodCIDRs) == 2 && spec.PodCIDR == spec.PodCIDRs[0] {
+				seen[spec.PodCIDRs[0]] = spec.PodCIDRs[1]
+			}
+		}
+		return maps.Equal(seen, map[string]string{"10.244.0.0/24": "fd00:42::/64", "10.244.1.0/24": "fd00:42:0:1::/64", "10.244.2.0/24": "fd00:42:0:2::/64"})
+	})
 }
 
 // A toleration expires also for a taint that does not say since when it is

@@ -247,6 +247,11 @@ func (x *Index) observeNode(obj object.Object, gone bool) {
 	if cidr, err := netip.ParsePrefix(is.Spec.PodCIDR); err == nil && !gone {
 		// The bridge of the node's pods has it: see nodes/network.
 		m = &nodepolicy.Member{IPs: []netip.Addr{cidr.Masked().Addr().Next()}}
+		for _, text := range is.Spec.PodCIDRs {
+			if other, err := netip.ParsePrefix(text); err == nil && other.Addr().Is6() && cidr.Addr().Is4() {
+				m.IPs = append(m.IPs, other.Masked().Addr().Next())
+			}
+		}
 	}
 	x.setMember(x.nodeGroup, is.UID, m)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // Name is the name of the ConfigMap, in kube-system.
@@ -20,12 +21,18 @@ const AnnouncedBy = "headway.dev/announced-by"
 const BalancerClass = "headway.dev/load-balancer"
 
 // The keys of its data.
-const clusterCIDR, serviceCIDR, clusterDomain, example, programVersion = "clusterCIDR", "serviceCIDR", "clusterDomain", "example", "version"
+const (
+	clusterCIDR, serviceCIDR, clusterDomain, example, programVersion = "clusterCIDR", "serviceCIDR", "clusterDomain", "example", "version"
+	// Those of the second family are not there in clusters of one.
+	clusterCIDR6, serviceCIDR6 = "clusterCIDRv6", "serviceCIDRv6"
+)
 
 // Config is what nodes are configured by.
 type Config struct {
 	// ClusterCIDR and ServiceCIDR are the ranges of the pods' and the Services' addresses.
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterCIDR6 and ServiceCIDR6 are those of IPv6: zero in a cluster of IPv4 alone.
+	ClusterCIDR6, ServiceCIDR6 netip.Prefix
 	// ClusterDomain is the domain of the names of Services and pods.
 	ClusterDomain string
 	// Example says that the cluster runs the example repository, whose image is in the
@@ -41,13 +48,44 @@ func (c Config) Data() map[string]string {
 	if c.Version != "" {
 		data[programVersion] = c.Version
 	}
+	if c.ClusterCIDR6.IsValid() {
+		data[clusterCIDR6], data[serviceCIDR6] = c.ClusterCIDR6.String(), c.ServiceCIDR6.String()
+	}
 	return data
+}
+
+// Pods are the ranges of the pods' addresses, that of IPv4 first.
+func (c Config) Pods() []netip.Prefix { return both(c.ClusterCIDR, c.ClusterCIDR6) }
+
+// Services are the ranges of the Services' addresses.
+func (c Config) Services() []netip.Prefix { return both(c.ServiceCIDR, c.ServiceCIDR6) }
+
+func both(four, six netip.Prefix) []netip.Prefix {
+	if !six.IsValid() {
+		return []netip.Prefix{four}
+	}
+	return []netip.Prefix{four, six}
+}
+
+// Format writes ranges as flags have them.
+func Format(ranges []netip.Prefix) string {
+	var texts []string
+	for _, r := range ranges {
+		texts = append(texts, r.String())
+	}
+	return strings.Join(texts, ",")
 }
 
 // Parse reads the ConfigMap's data. Keys that it does not know are for later versions.
 func Parse(data map[string]string) (c Config, err error) {
 	for key, into := range map[string]*netip.Prefix{clusterCIDR: &c.ClusterCIDR, serviceCIDR: &c.ServiceCIDR} {
 		if *into, err = netip.ParsePrefix(data[key]); err != nil {
+			return Config{}, fmt.Errorf("ConfigMap %s: %s %q is not a range of addresses", Name, key, data[key])
+		}
+	}
+	_, six := data[clusterCIDR6]
+	for key, into := range map[string]*netip.Prefix{clusterCIDR6: &c.ClusterCIDR6, serviceCIDR6: &c.ServiceCIDR6} {
+		if *into, err = netip.ParsePrefix(data[key]); six && err != nil {
 			return Config{}, fmt.Errorf("ConfigMap %s: %s %q is not a range of addresses", Name, key, data[key])
 		}
 	}

@@ -97,6 +97,9 @@ func (s *Server) serve(ctx context.Context, l *listener) error {
 type dialer struct {
 	pods   netip.Prefix
 	source func() netip.Addr
+	// pods6 and source6 are those of IPv6.
+	pods6   netip.Prefix
+	source6 func() netip.Addr
 }
 
 // dialTime is how long an endpoint may take to accept a connection.
@@ -106,6 +109,9 @@ const dialTime = 3 * time.Second
 func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: dialTime}
 	to, err := netip.ParseAddrPort(address)
+	if err == nil && to.Addr().Is6() {
+		d.pods, d.source = d.pods6, d.source6
+	}
 	if err != nil || d.source == nil || !d.pods.Contains(to.Addr()) {
 		return plain.DialContext(ctx, network, address)
 	}

@@ -33,8 +33,11 @@ type Config struct {
 	HTTP, HTTPS string
 	// Pods are the addresses of pods, to which the proxy speaks from the address that Source
 	// returns, if that is valid.
-	Pods   netip.Prefix
-	Source func() netip.Addr
+	Pods netip.Prefix
+	// Pods6 and Source6 are the same for IPv6; Pods6 is zero where pods have none.
+	Pods6   netip.Prefix
+	Source6 func() netip.Addr
+	Source  func() netip.Addr
 	// Trusted, ProxyProtocol and AccessLog are as in serve.Config.
 	Trusted       []netip.Prefix
 	ProxyProtocol bool
@@ -120,7 +123,7 @@ func New(cfg Config) *Server {
 	}
 	s.gateways.init()
 	s.told.warn = cfg.Warn
-	s.upstreams = upstream.New(dialer{cfg.Pods, cfg.Source}.dial)
+	s.upstreams = upstream.New(dialer{cfg.Pods, cfg.Source, cfg.Pods6, cfg.Source6}.dial)
 	s.web = serve.New(serve.Config{
 		HTTPS: cfg.HTTPS, Trusted: cfg.Trusted, ProxyProtocol: cfg.ProxyProtocol, AccessLog: cfg.AccessLog,
 		Upstreams: s.upstreams, Certificates: &s.certificates, Drain: drain, Log: cfg.Log,

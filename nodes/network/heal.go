@@ -97,40 +97,49 @@ func (n *Network) heal(ctx context.Context) error {
 		if _, err := os.Stat(l.NetNS); err != nil {
 			continue // its namespace is gone: it will be made anew, or removed
 		}
-		errs = append(errs, connect(n.bridge, n.vethName(l.Pod), l.NetNS, l.IP, gateway))
+		errs = append(errs, connect(n.bridge, n.vethName(l.Pod), l.NetNS, l.IP, l.IP6, gateway))
 	}
 	// Others write them too (sysctl --system): without them packets between pods of the
 	// node pass no forward hook, and so no policy.
-	return errors.Join(append(errs, setSysctls(ctx, n.cfg.Bridge), n.healRules(ctx))...)
+	errs = append(errs, setSysctls(ctx, n.cfg.Bridge), n.healRules(ctx))
+	if n.ipam.six.IsValid() {
+		errs = append(errs, setUp6(n.bridge, n.gateway6()))
+	}
+	return errors.Join(errs...)
 }
 
 func (n *Network) healRules(ctx context.Context) error {
-	want := n.rules()
-	if want == n.written && hasRules(ctx, n.cfg.Chains, strings.Count(want, "\n-A "+n.cfg.Chains+"-")) {
+	whole := true
+	for _, f := range n.families() {
+		want := n.rules(f)
+		whole = whole && want == n.written[f] && f.hasRules(ctx, n.cfg.Chains, strings.Count(want, "\n-A "+n.cfg.Chains+"-"))
+	}
+	if whole {
 		return nil
 	}
 	n.log.Info("writing the rules of the pod network again")
-	return errors.Join(n.writeRules(ctx), ensureJumps(ctx, n.cfg.Chains))
+	return errors.Join(n.writeRules(ctx), n.ensureJumps(ctx))
 }
 
 // hasRules reports whether the kernel's chains lead to ours, and those have as
 // many rules as they should.
-func hasRules(ctx context.Context, chains string, count int) bool {
-	for _, j := range jumps(chains) {
-		if iptables(ctx, j.args("-C")...) != nil {
+func (f family) hasRules(ctx context.Context, chains string, count int) bool {
+	for _, j := range f.jumps(chains) {
+		if f.iptables(ctx, j.args("-C")...) != nil {
 			return false
 		}
 	}
-	for _, chain := range []string{"-HOSTPORTS", "-PODMASQ", "-PODFWD", "-PODVXLAN"} {
-		table := map[string]string{"-PODFWD": "filter", "-PODVXLAN": "mangle"}[chain]
-		if table == "" {
-			table = "nat"
+	seen := map[string]bool{}
+	for _, j := range f.jumps(chains) {
+		if seen[j.to] {
+			continue
 		}
-		out, err := exec.CommandContext(ctx, "iptables", "-w", "10", "-t", table, "-S", chains+chain).Output()
+		seen[j.to] = true
+		out, err := exec.CommandContext(ctx, f.program(), "-w", "10", "-t", j.table, "-S", j.to).Output()
 		if err != nil {
 			return false
 		}
-		count -= strings.Count(string(out), "-A "+chains+chain+" ")
+		count -= strings.Count(string(out), "-A "+j.to+" ")
 	}
 	return count == 0
 }

@@ -22,10 +22,37 @@ func checkPorts(ports []HostPort) error {
 			if err != nil {
 				return fmt.Errorf("host port %d: %w", p.HostPort, err)
 			}
-			// A rule without it would open the port at every address.
-			if !ip.Is4() {
-				return fmt.Errorf("host port %d at %s: host ports are opened at IPv4 addresses only", p.HostPort, p.HostIP)
+			if ip.Is4In6() || ip.Zone() != "" {
+				return fmt.Errorf("host port %d at %s: host ports are opened at IPv4 addresses only, or at those of IPv6 without a zone", p.HostPort, p.HostIP)
 			}
+		}
+	}
+	return nil
+}
+
+// checkHostIPs refuses host ports at IPv6 addresses where pods have none: a rule without
+// the address would open the port at every one.
+func (n *Network) checkHostIPs(ports []HostPort) error {
+	if n.cfg.ClusterCIDR6.IsValid() {
+		return nil
+	}
+	for _, p := range ports {
+		if ip, err := netip.ParseAddr(p.HostIP); err == nil && !ip.Is4() {
+			return fmt.Errorf("host port %d at %s: host ports are opened at IPv4 addresses only, as this cluster has no --cluster-cidr of IPv6", p.HostPort, p.HostIP)
+		}
+	}
+	return nil
+}
+
+// inUse fails with EADDRINUSE if a program of the node listens on a host port, of a family
+// that it would be opened for.
+func (n *Network) inUse(p HostPort) error {
+	for _, f := range n.families() {
+		if ip, err := netip.ParseAddr(p.HostIP); err == nil && ip.Is4() != (f == ipv4) {
+			continue
+		}
+		if err := f.inUse(p); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -34,7 +61,7 @@ func checkPorts(ports []HostPort) error {
 // inUse fails with EADDRINUSE if a program of the node listens on a host port:
 // the rules would take its connections, those of the node to itself included.
 // The kernel is asked by binding a socket, which is closed at once.
-func inUse(p HostPort) error {
+func (f family) inUse(p HostPort) error {
 	kind, protocol := unix.SOCK_STREAM, "TCP"
 	switch p.Protocol {
 	case "UDP":
@@ -42,7 +69,7 @@ func inUse(p HostPort) error {
 	case "SCTP":
 		return nil // nobody can listen without the kernel's module, which is rarely there
 	}
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(f.domain(), kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("look whether host port %d is free: %w", p.HostPort, err)
 	}
@@ -53,11 +80,12 @@ func inUse(p HostPort) error {
 			return fmt.Errorf("look whether host port %d is free: %w", p.HostPort, err)
 		}
 	}
-	addr := unix.SockaddrInet4{Port: int(p.HostPort)}
-	if ip, err := netip.ParseAddr(p.HostIP); err == nil && ip.Is4() {
-		addr.Addr = ip.As4()
+	if f == ipv6 { // or else those of IPv4 were asked, too
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return fmt.Errorf("look whether host port %d is free: %w", p.HostPort, err)
+		}
 	}
-	if err := unix.Bind(fd, &addr); errors.Is(err, unix.EADDRINUSE) {
+	if err := unix.Bind(fd, f.socketAddress(p)); errors.Is(err, unix.EADDRINUSE) {
 		on := strings.TrimSuffix(" on "+p.HostIP, " on ")
 		return fmt.Errorf("host port %d (%s)%s is used by a program of the node: choose another hostPort, or stop that program: %w", p.HostPort, protocol, on, err)
 	}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +17,10 @@ import (
 
 // Lease records one pod's place in the network.
 type Lease struct {
-	Pod   string
-	IP    netip.Addr
+	Pod string
+	IP  netip.Addr
+	// IP6 is the pod's IPv6 address; not valid where pods have none.
+	IP6   netip.Addr `json:",omitzero"`
 	Ports []HostPort `json:",omitempty"`
 	// NetNS is the path of the pod's network namespace.
 	NetNS string `json:",omitempty"`
@@ -28,6 +31,8 @@ type Lease struct {
 // not reach the new one.
 type ipam struct {
 	prefix netip.Prefix
+	// six is the range of the IPv6 addresses, at most /96: not valid if pods get none.
+	six    netip.Prefix
 	leases map[string]Lease // by pod
 	used   map[netip.Addr]bool
 	last   netip.Addr
@@ -48,6 +53,17 @@ func newIPAM(leases []Lease) *ipam {
 // gateway is the first address of the prefix: the bridge's own.
 func (a *ipam) gateway() netip.Addr { return a.prefix.Masked().Addr().Next() }
 
+// sixth is the IPv6 address of the pod with an IPv4 address: the one with the same place in
+// the range, so that what is free and how late an address is used again holds for both.
+func (a *ipam) sixth(ip netip.Addr) netip.Addr {
+	if !a.six.IsValid() {
+		return netip.Addr{}
+	}
+	own, base, out := ip.As4(), a.prefix.Masked().Addr().As4(), a.six.Masked().Addr().As16()
+	binary.BigEndian.PutUint32(out[12:], binary.BigEndian.Uint32(own[:])-binary.BigEndian.Uint32(base[:]))
+	return netip.AddrFrom16(out)
+}
+
 // take returns the pod's lease with the given ports, making one if needed.
 func (a *ipam) take(pod, netns string, ports []HostPort) (Lease, error) {
 	l, ok := a.leases[pod]
@@ -56,7 +72,7 @@ func (a *ipam) take(pod, netns string, ports []HostPort) (Lease, error) {
 		if err != nil {
 			return Lease{}, err
 		}
-		l = Lease{Pod: pod, IP: ip}
+		l = Lease{Pod: pod, IP: ip, IP6: a.sixth(ip)}
 	}
 	l.Ports, l.NetNS = slices.Clone(ports), netns
 	a.leases[pod] = l

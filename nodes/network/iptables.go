@@ -11,12 +11,21 @@ import (
 )
 
 // ensureJumps makes sure that the kernel's chains lead to ours.
-func ensureJumps(ctx context.Context, chains string) error {
-	for _, j := range jumps(chains) {
-		if iptables(ctx, j.args("-C")...) == nil {
+func (n *Network) ensureJumps(ctx context.Context) error {
+	for _, f := range n.families() {
+		if err := f.ensureJumps(ctx, n.cfg.Chains); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f family) ensureJumps(ctx context.Context, chains string) error {
+	for _, j := range f.jumps(chains) {
+		if f.iptables(ctx, j.args("-C")...) == nil {
 			continue
 		}
-		if err := iptables(ctx, j.args("-A")...); err != nil {
+		if err := f.iptables(ctx, j.args("-A")...); err != nil {
 			return fmt.Errorf("lead %s to %s: %w", j.from, j.to, err)
 		}
 	}
@@ -24,18 +33,18 @@ func ensureJumps(ctx context.Context, chains string) error {
 }
 
 // removeRules takes the jumps out first: a chain in use cannot be deleted.
-func removeRules(ctx context.Context, chains string) error {
+func (f family) removeRules(ctx context.Context, chains string) error {
 	var errs []error
 	gone := map[string]bool{}
-	all := jumps(chains)
+	all := f.jumps(chains)
 	for i, j := range all {
-		for iptables(ctx, j.args("-C")...) == nil {
-			if err := iptables(ctx, j.args("-D")...); err != nil {
+		for f.iptables(ctx, j.args("-C")...) == nil {
+			if err := f.iptables(ctx, j.args("-D")...); err != nil {
 				errs = append(errs, err)
 				break
 			}
 		}
-		if gone[j.to] || iptables(ctx, "-t", j.table, "-S", j.to) != nil {
+		if gone[j.to] || f.iptables(ctx, "-t", j.table, "-S", j.to) != nil {
 			continue
 		}
 		// Some are led to from two places: they are deleted after the second.
@@ -43,7 +52,7 @@ func removeRules(ctx context.Context, chains string) error {
 			continue
 		}
 		gone[j.to] = true
-		errs = append(errs, iptables(ctx, "-t", j.table, "-F", j.to), iptables(ctx, "-t", j.table, "-X", j.to))
+		errs = append(errs, f.iptables(ctx, "-t", j.table, "-F", j.to), f.iptables(ctx, "-t", j.table, "-X", j.to))
 	}
 	return errors.Join(errs...)
 }
@@ -53,16 +62,16 @@ func (j jump) args(op string) []string {
 	return append(args, "-j", j.to)
 }
 
-func iptables(ctx context.Context, args ...string) error {
-	return run(ctx, "", "iptables", append([]string{"-w", "10"}, args...)...)
+func (f family) iptables(ctx context.Context, args ...string) error {
+	return run(ctx, "", f.program(), append([]string{"-w", "10"}, args...)...)
 }
 
 // restore retries: the nft backend gives up when another program changes the
 // ruleset at the same moment.
-func restore(ctx context.Context, input string) error {
+func (f family) restore(ctx context.Context, input string) error {
 	var err error
 	for try := range 5 {
-		if err = run(ctx, input, "iptables-restore", "-w", "10", "--noflush"); err == nil {
+		if err = run(ctx, input, f.program()+"-restore", "-w", "10", "--noflush"); err == nil {
 			return nil
 		}
 		select {

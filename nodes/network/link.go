@@ -54,18 +54,22 @@ func ensureBridge(name string, gateway netip.Prefix, mtu int) (netlink.Link, err
 }
 
 func setOnlyAddr(link netlink.Link, want netip.Prefix) error {
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	kind := netlink.FAMILY_V4
+	if want.Addr().Is6() {
+		kind = netlink.FAMILY_V6
+	}
+	addrs, err := netlink.AddrList(link, kind)
 	if err != nil {
 		return err
 	}
 	for _, a := range addrs {
-		if a.IPNet.String() != want.String() {
+		if a.IPNet.String() != want.String() && !a.IP.IsLinkLocalUnicast() {
 			if err := netlink.AddrDel(link, &a); err != nil {
 				return err
 			}
 		}
 	}
-	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)}); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want), Flags: unix.IFA_F_NODAD}); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return nil
@@ -73,7 +77,7 @@ func setOnlyAddr(link netlink.Link, want netip.Prefix) error {
 
 // connect makes the veth pair from the bridge into the namespace and sets up
 // both ends. A pair left over from an interrupted call is made anew.
-func connect(bridge netlink.Link, name, nsPath string, ip netip.Addr, gateway netip.Prefix) error {
+func connect(bridge netlink.Link, name, nsPath string, ip, six netip.Addr, gateway netip.Prefix) error {
 	ns, err := netns.GetFromPath(nsPath)
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
@@ -85,12 +89,21 @@ func connect(bridge netlink.Link, name, nsPath string, ip netip.Addr, gateway ne
 	}
 	defer inside.Close()
 
-	if connected(inside, name, bridge, ip) {
-		return nil
+	done := connected(inside, name, bridge, ip)
+	if !done {
+		done, err = rejoin(name, bridge, inside, ip)
 	}
-	if done, err := rejoin(name, bridge, inside, ip); done || err != nil {
-		return err
+	if err == nil && !done {
+		err = makePair(bridge, name, ns, inside, ip, gateway)
 	}
+	if err == nil && six.IsValid() {
+		err = connect6(inside, bridge, six)
+	}
+	return err
+}
+
+// makePair makes the pair anew, with IPv4.
+func makePair(bridge netlink.Link, name string, ns netns.NsHandle, inside *netlink.Handle, ip netip.Addr, gateway netip.Prefix) error {
 	if err := deleteLink(name); err != nil {
 		return err
 	}

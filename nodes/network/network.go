@@ -24,11 +24,15 @@ type Config struct {
 	// Bridge is the name of the bridge, at most 15 characters.
 	Bridge string
 	// PodCIDR is the range pods of this node get addresses from. It may be
-	// zero and set later by SetPodCIDR. Only IPv4 for now.
+	// zero and set later by SetPodCIDRs. It is of IPv4.
 	PodCIDR netip.Prefix
+	// PodCIDR6 is the range of IPv6 that goes with PodCIDR, zero if there is none.
+	PodCIDR6 netip.Prefix
 	// ClusterCIDR contains the podCIDR of every node. Traffic from a pod that
 	// leaves it takes the node's address. Zero means PodCIDR.
 	ClusterCIDR netip.Prefix
+	// ClusterCIDR6 is the same for IPv6; zero where pods have no IPv6 addresses.
+	ClusterCIDR6 netip.Prefix
 	// MTU of the bridge and the pods' links; zero takes that of the link with
 	// the default route.
 	MTU int
@@ -64,7 +68,7 @@ type Network struct {
 	ready  bool // bridge, sysctls and rules are set up
 	bridge netlink.Link
 	// written are the rules as they were written last.
-	written string
+	written [2]string // by family
 	// busy are the pods whose links are being made or removed.
 	busy map[string]bool
 }
@@ -92,35 +96,44 @@ func New(cfg Config, log *slog.Logger) (*Network, error) {
 	}
 	n := &Network{cfg: cfg, log: log, ipam: newIPAM(leases), busy: map[string]bool{}}
 	if cfg.PodCIDR.IsValid() {
-		if err := n.SetPodCIDR(cfg.PodCIDR); err != nil {
+		if err := n.SetPodCIDRs(cfg.PodCIDR, cfg.PodCIDR6); err != nil {
 			return nil, err
 		}
 	}
 	return n, nil
 }
 
-// SetPodCIDR gives the node its range of pod addresses. Setting the same range
-// again is no change; another one is refused while pods have addresses outside
-// of it, because they could no longer be reached.
-func (n *Network) SetPodCIDR(prefix netip.Prefix) error {
-	prefix = prefix.Masked()
+// SetPodCIDRs gives the node its ranges of pod addresses: of IPv4, and of IPv6 unless six
+// is zero. Setting the same ranges again is no change; others are refused while pods have
+// addresses outside of them, because they could no longer be reached.
+func (n *Network) SetPodCIDRs(prefix, six netip.Prefix) error {
+	prefix, six = prefix.Masked(), six.Masked()
+	if six.IsValid() && (!six.Addr().Is6() || six.Addr().Is4In6() || six.Bits() > mostBits6) {
+		return fmt.Errorf("podCIDR %s: need an IPv6 range of at most /%d", six, mostBits6)
+	}
 	if !prefix.Addr().Is4() || prefix.Bits() > 30 {
 		return fmt.Errorf("podCIDR %s: need an IPv4 range of at least 4 addresses", prefix)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if prefix == n.ipam.prefix {
+	if prefix == n.ipam.prefix && six == n.ipam.six {
 		return nil
 	}
 	for _, l := range n.ipam.leases {
 		if !prefix.Contains(l.IP) {
 			return fmt.Errorf("podCIDR %s: pod %s has address %s outside of it, of the range that this node had before: remove its pods (headway cleanup --keep-data), and start it again", prefix, l.Pod, l.IP)
 		}
+		if l.IP6.IsValid() && !six.Contains(l.IP6) {
+			return fmt.Errorf("podCIDR %s: pod %s has address %s outside of it; remove the node's pods first", six, l.Pod, l.IP6)
+		}
 	}
-	n.ipam.prefix = prefix
+	n.ipam.prefix, n.ipam.six = prefix, six
 	n.ready = false
 	return nil
 }
+
+// mostBits6 is the smallest IPv6 range: there is room for the IPv4 addresses in it.
+const mostBits6 = 96
 
 // Attach gives the pod whose network namespace is at netns an eth0 with an
 // address and a default route, and maps its host ports. If the pod already has
@@ -129,8 +142,11 @@ func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPor
 	if err := checkPorts(ports); err != nil {
 		return nil, err
 	}
+	if err := n.checkHostIPs(ports); err != nil {
+		return nil, err
+	}
 	for _, p := range ports {
-		if err := inUse(p); err != nil {
+		if err := n.inUse(p); err != nil {
 			return nil, err
 		}
 	}
@@ -138,11 +154,14 @@ func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPor
 	if err != nil {
 		return nil, err
 	}
-	if err := connect(bridge, n.vethName(pod), netns, lease.IP, gateway); err != nil {
+	if err := connect(bridge, n.vethName(pod), netns, lease.IP, lease.IP6, gateway); err != nil {
 		// The address must not stay taken by a pod that never ran.
 		return nil, errors.Join(fmt.Errorf("connect pod %s: %w", pod, err), n.Detach(ctx, pod))
 	}
 	n.setBusy(pod, false)
+	if lease.IP6.IsValid() {
+		return []netip.Addr{lease.IP, lease.IP6}, nil
+	}
 	return []netip.Addr{lease.IP}, nil
 }
 
@@ -195,6 +214,9 @@ func (n *Network) Detach(ctx context.Context, pod string) error {
 		delete(n.busy, pod)
 		return nil
 	}
+	if err := n.forgetNeighbour(lease.IP6); err != nil {
+		return fmt.Errorf("disconnect pod %s: %w", pod, err)
+	}
 	n.ipam.release(pod)
 	if len(lease.Ports) > 0 {
 		if err := n.writeRules(ctx); err != nil {
@@ -224,7 +246,7 @@ func (n *Network) Cleanup(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ready = false
-	errs := []error{removeRules(ctx, n.cfg.Chains), deleteBridge(n.cfg.Bridge)}
+	errs := []error{ipv4.removeRules(ctx, n.cfg.Chains), removeRules6(ctx, n.cfg.Chains), deleteBridge(n.cfg.Bridge)}
 	if n.cfg.NameServerLink != "" {
 		errs = append(errs, deleteBridge(n.cfg.NameServerLink))
 	}
@@ -259,11 +281,16 @@ func (n *Network) ensureNode(ctx context.Context) error {
 		return err
 	}
 	// In this order: the rules guard what the sysctls open.
-	if err := errors.Join(n.writeRules(ctx), ensureJumps(ctx, n.cfg.Chains)); err != nil {
+	if err := errors.Join(n.writeRules(ctx), n.ensureJumps(ctx)); err != nil {
 		return err
 	}
 	if err := setSysctls(ctx, n.cfg.Bridge); err != nil {
 		return err
+	}
+	if n.ipam.six.IsValid() {
+		if err := setUp6(bridge, n.gateway6()); err != nil {
+			return err
+		}
 	}
 	n.ready = true
 	return nil
@@ -271,17 +298,19 @@ func (n *Network) ensureNode(ctx context.Context) error {
 
 // writeRules writes our chains in one transaction of one program.
 func (n *Network) writeRules(ctx context.Context) error {
-	want := n.rules()
-	n.written = ""
-	if err := restore(ctx, want); err != nil {
-		return fmt.Errorf("write iptables rules: %w", err)
+	for _, f := range n.families() {
+		want := n.rules(f)
+		n.written[f] = ""
+		if err := f.restore(ctx, want); err != nil {
+			return fmt.Errorf("write rules of %s: %w", f.program(), err)
+		}
+		n.written[f] = want
 	}
-	n.written = want
 	return nil
 }
 
-// rules are the rules of now.
-func (n *Network) rules() string {
+// rules are the rules of now of one family.
+func (n *Network) rules(f family) string {
 	cluster := n.cfg.ClusterCIDR
 	if !cluster.IsValid() {
 		cluster = n.ipam.prefix
@@ -289,7 +318,10 @@ func (n *Network) rules() string {
 	leases := n.ipam.sorted()
 	for i, l := range leases {
 		// A program that came to listen after the pod keeps its port.
-		leases[i].Ports = slices.DeleteFunc(slices.Clone(l.Ports), func(p HostPort) bool { return errors.Is(inUse(p), unix.EADDRINUSE) })
+		leases[i].Ports = slices.DeleteFunc(slices.Clone(l.Ports), func(p HostPort) bool { return errors.Is(n.inUse(p), unix.EADDRINUSE) })
+	}
+	if f == ipv6 {
+		return rules6(ruleInput{Chains: n.cfg.Chains, Bridge: n.cfg.Bridge, PodCIDR: n.ipam.six, ClusterCIDR: n.cfg.ClusterCIDR6, Leases: leases})
 	}
 	return rules(ruleInput{
 		Chains: n.cfg.Chains, Bridge: n.cfg.Bridge,

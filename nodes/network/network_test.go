@@ -375,7 +375,7 @@ func TestPodCIDRComesLater(t *testing.T) {
 	if p, _ := n.Get(t.Context(), pod.UID); p.Sandbox != nil {
 		t.Errorf("a failed sandbox is listed: %+v", p.Sandbox)
 	}
-	if err := n.Net.SetPodCIDR(cidr); err != nil {
+	if err := n.Net.SetPodCIDRs(cidr, netip.Prefix{}); err != nil {
 		t.Fatal(err)
 	}
 	box, err := n.EnsureSandbox(t.Context(), pod)
@@ -385,7 +385,7 @@ func TestPodCIDRComesLater(t *testing.T) {
 	if !cidr.Contains(netip.MustParseAddr(box.IPs[0])) {
 		t.Errorf("address = %s, want one of %s", box.IPs[0], cidr)
 	}
-	if err := n.Net.SetPodCIDR(netip.MustParsePrefix("10.99.0.0/24")); err == nil {
+	if err := n.Net.SetPodCIDRs(netip.MustParsePrefix("10.99.0.0/24"), netip.Prefix{}); err == nil {
 		t.Error("another podCIDR was accepted while a pod has an address")
 	}
 }
@@ -463,6 +463,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"long chains": {Bridge: "b", Chains: "MUCH-TOO-LONG-A-PREFIX", StateDir: dir},
 		"no state":    {Bridge: "b"},
 		"IPv6":        {Bridge: "b", StateDir: dir, PodCIDR: netip.MustParsePrefix("fd00::/64")},
+		"too small 6": {Bridge: "b", StateDir: dir, PodCIDR: netip.MustParsePrefix("10.0.0.0/24"), PodCIDR6: netip.MustParsePrefix("fd00::/112")},
+		"no IPv6":     {Bridge: "b", StateDir: dir, PodCIDR: netip.MustParsePrefix("10.0.0.0/24"), PodCIDR6: netip.MustParsePrefix("10.1.0.0/24")},
 		"too small":   {Bridge: "b", StateDir: dir, PodCIDR: netip.MustParsePrefix("10.0.0.0/31")},
 	} {
 		if _, err := network.New(cfg, nodetest.Logger(t)); err == nil {

@@ -23,8 +23,11 @@ type jump struct {
 const VXLANPort = 4789
 
 // jumps lists our entry points.
-func jumps(chains string) []jump {
+func (f family) jumps(chains string) []jump {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
+	if f == ipv6 {
+		return jumps6(chains, local)
+	}
 	return []jump{
 		{"nat", "PREROUTING", chains + "-HOSTPORTS", local},
 		{"nat", "OUTPUT", chains + "-HOSTPORTS", local},
@@ -92,13 +95,13 @@ func writeHostPort(b *strings.Builder, chain string, ip netip.Addr, p HostPort) 
 	}
 	dst := ""
 	if addr, err := netip.ParseAddr(p.HostIP); err == nil {
-		if !addr.Is4() {
-			return // a lease of the time before these were refused
+		if addr.Is4() != ip.Is4() {
+			return // opened by the rules of the other family
 		}
 		if !addr.IsUnspecified() {
 			dst = " -d " + addr.String()
 		}
 	}
-	fmt.Fprintf(b, "-A %s%s -p %s -m %s --dport %d -j DNAT --to-destination %s:%d\n",
-		chain, dst, proto, proto, p.HostPort, ip, p.ContainerPort)
+	fmt.Fprintf(b, "-A %s%s -p %s -m %s --dport %d -j DNAT --to-destination %s\n",
+		chain, dst, proto, proto, p.HostPort, netip.AddrPortFrom(ip, uint16(p.ContainerPort))) // checked by checkPorts
 }

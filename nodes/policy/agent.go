@@ -38,6 +38,8 @@ type Config struct {
 	Client rest.Interface
 	// Attached are the pods of the node that have an address.
 	Attached func() []network.Attachment
+	// Dual says that pods have IPv6 addresses, too.
+	Dual bool
 	// Warn tells the person who started the program something.
 	Warn func(format string, args ...any)
 	Log  *slog.Logger
@@ -73,7 +75,7 @@ type Agent struct {
 // New makes an Agent, which changes nothing before Run.
 func New(cfg Config) *Agent {
 	a := &Agent{cfg: cfg, moved: make(chan struct{})}
-	a.rules, a.missing = NewRules()
+	a.rules, a.missing = NewRules(cfg.Dual)
 	return a
 }
 

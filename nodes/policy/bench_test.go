@@ -48,7 +48,7 @@ func benchmarkNode(b *testing.B, pods int) {
 			err := inside(b, ns, func() (err error) {
 				for i := range b.N {
 					if what == "all" { // as an agent that has just started
-						if rules, err = policy.NewRules(); err != nil {
+						if rules, err = policy.NewRules(false); err != nil {
 							return err
 						}
 					}

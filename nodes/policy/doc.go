@@ -18,7 +18,10 @@
 // do not, from and to isolated pods.
 //
 // The table "bridge headway-guard" lets pods send by their own addresses only, because
-// policies are about addresses, and no IPv6 to each other, which pods do not have.
+// policies are about addresses, and IPv6 to the node alone, which routes it.
+//
+// Where pods have IPv6 addresses, each set and map has a second one for those, with a 6
+// behind its name, and a profile has rules for both.
 //
 // Each change is one transaction per table, of what differs. The tables stay in the
 // kernel when the agent ends; the first change of the next one replaces them as a whole.

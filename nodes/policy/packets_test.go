@@ -27,11 +27,13 @@ import (
 
 // node is a machine in a network namespace of its own, with pods in theirs.
 type node struct {
-	t     *testing.T
-	name  string
-	net   *network.Network
-	ips   map[string]string // of the pods
-	rules *policy.Rules
+	t    *testing.T
+	name string
+	net  *network.Network
+	ips  map[string]string // of the pods
+	// family is "4" or "6": the one of ips.
+	family string
+	rules  *policy.Rules
 }
 
 // inside runs f in a network namespace.
@@ -70,7 +72,17 @@ func addNamespace(tb testing.TB, name string) {
 
 func startNode(t *testing.T, pods ...string) *node {
 	t.Helper()
-	n := &node{t: t, name: fmt.Sprintf("hwnp%d", os.Getpid()), ips: map[string]string{}}
+	return startNodeOf(t, "4", pods...)
+}
+
+// startNodeOf starts a node whose tests are of a family, "4" or "6".
+func startNodeOf(t *testing.T, family string, pods ...string) *node {
+	t.Helper()
+	n := &node{t: t, name: fmt.Sprintf("hwnp%d", os.Getpid()), ips: map[string]string{}, family: family}
+	var six netip.Prefix
+	if family == "6" {
+		six = netip.MustParsePrefix("fd77::/64")
+	}
 	addNamespace(t, n.name)
 	for _, pod := range pods {
 		addNamespace(t, n.ns(pod))
@@ -78,7 +90,7 @@ func startNode(t *testing.T, pods ...string) *node {
 	n.in(func() error {
 		var err error
 		n.net, err = network.New(network.Config{
-			Bridge: "headway0", PodCIDR: netip.MustParsePrefix("10.77.0.0/24"), StateDir: filepath.Join(t.TempDir(), "network"), MTU: 1500,
+			Bridge: "headway0", PodCIDR: netip.MustParsePrefix("10.77.0.0/24"), PodCIDR6: six, ClusterCIDR6: six, StateDir: filepath.Join(t.TempDir(), "network"), MTU: 1500,
 		}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return err
@@ -88,9 +100,9 @@ func startNode(t *testing.T, pods ...string) *node {
 			if err != nil {
 				return err
 			}
-			n.ips[pod] = ips[0].String()
+			n.ips[pod] = ips[len(ips)-1].String()
 		}
-		n.rules, err = policy.NewRules()
+		n.rules, err = policy.NewRules(six.IsValid())
 		return err
 	})
 	return n
@@ -120,11 +132,11 @@ func (n *node) apply(s nodepolicy.State) {
 func (n *node) serve(pod string, port int) {
 	n.t.Helper()
 	err := inside(n.t, n.ns(pod), func() error {
-		l, err := (&net.ListenConfig{}).Listen(n.t.Context(), "tcp4", fmt.Sprintf(":%d", port))
+		l, err := (&net.ListenConfig{}).Listen(n.t.Context(), "tcp"+n.family, fmt.Sprintf(":%d", port))
 		if err != nil {
 			return err
 		}
-		u, err := (&net.ListenConfig{}).ListenPacket(n.t.Context(), "udp4", fmt.Sprintf(":%d", port))
+		u, err := (&net.ListenConfig{}).ListenPacket(n.t.Context(), "udp"+n.family, fmt.Sprintf(":%d", port))
 		if err != nil {
 			return err
 		}
@@ -168,7 +180,7 @@ func (n *node) dial(from, protocol, to string, port int) (c net.Conn, err error)
 	}
 	err = inside(n.t, name, func() error {
 		d := net.Dialer{Timeout: patience}
-		c, err = d.DialContext(context.WithoutCancel(n.t.Context()), protocol+"4", net.JoinHostPort(to, fmt.Sprint(port)))
+		c, err = d.DialContext(context.WithoutCancel(n.t.Context()), protocol+n.family, net.JoinHostPort(to, fmt.Sprint(port)))
 		return err
 	})
 	return c, err
@@ -450,7 +462,7 @@ func restart(t *testing.T, n *node) {
 	}()
 	for range 10 {
 		n.in(func() (err error) {
-			n.rules, err = policy.NewRules()
+			n.rules, err = policy.NewRules(false)
 			return err
 		})
 		n.apply(shut)
@@ -480,7 +492,7 @@ func restart(t *testing.T, n *node) {
 	})
 	n.expect("cleaned up", map[string]bool{"a tcp b 8080": true})
 	n.in(func() (err error) {
-		n.rules, err = policy.NewRules()
+		n.rules, err = policy.NewRules(false)
 		return err
 	})
 }

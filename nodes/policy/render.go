@@ -21,26 +21,11 @@ const (
 	ingressMap = "ingress"
 	podsSet    = "isolated"
 	selfSet    = "self"
+	routersSet = "routers"
 )
 
-// The source of a connection, and where it goes after it was led to an endpoint.
-const (
-	source      = "ct original ip saddr"
-	destination = "ct reply ip saddr"
-	port        = "ct reply proto-src"
-)
-
-// forwardRules judge what is forwarded.
-var forwardRules = []string{
-	"meta nfproto != ipv4 return",
-	"ct state related meta l4proto icmp return",
-	"ct state invalid,untracked ip saddr @" + podsSet + " drop",
-	"ct state invalid,untracked ip daddr @" + podsSet + " drop",
-	source + " @" + nodepolicy.Nodes + " return",
-	source + " . " + destination + " @" + selfSet + " return",
-	source + " vmap @" + egressMap,
-	destination + " vmap @" + ingressMap,
-}
+// port is that which a connection goes to after it was led to an endpoint.
+const port = "ct reply proto-src"
 
 // ownPods stands for the node's isolated pods, where a group is asked for.
 const ownPods = "own"
@@ -66,6 +51,7 @@ type rendered struct {
 
 // peer matches who is at the other end. Its named ports are looked up in group.
 type peer struct {
+	family       family
 	match, group string
 	size         int
 }
@@ -78,18 +64,22 @@ type target struct {
 
 // render writes a profile as rules, one for each peer and protocol; ok is false if that
 // is too much: what was written until then is then of no use.
-func render(p *nodepolicy.Profile) (out rendered, ok bool) {
+func render(p *nodepolicy.Profile, families []family) (out rendered, ok bool) {
 	out.ports = map[string][3]string{}
 	seen := map[string]bool{}
 	for _, r := range p.Rules {
-		from, to := peersOf(p.Egress, &r), targetsOf(r.Ports)
+		var from []peer
+		for _, f := range families {
+			from = append(from, peersOf(f, p.Egress, &r)...)
+		}
+		to := targetsOf(r.Ports)
 		for _, who := range from {
 			for _, t := range to {
 				rule := who.match + t.match
 				if t.name != "" {
 					set := named(who.group, t.name, t.protocol)
 					out.ports[set] = [3]string{who.group, t.name, t.protocol}
-					rule += destination + " . " + port + " @" + set + " "
+					rule += who.family.destination() + " . " + port + " @" + who.family.name(set) + " "
 				}
 				if rule += "return"; seen[rule] {
 					continue
@@ -110,11 +100,11 @@ func render(p *nodepolicy.Profile) (out rendered, ok bool) {
 // drop are the rules of a profile that lets nothing pass.
 var drop = []string{"drop"}
 
-// peersOf are the matches for those whom a rule allows.
-func peersOf(egress bool, r *nodepolicy.Rule) (peers []peer) {
-	side := source
+// peersOf are the matches for those of a family whom a rule allows.
+func peersOf(f family, egress bool, r *nodepolicy.Rule) (peers []peer) {
+	side := f.source()
 	if egress {
-		side = destination
+		side = f.destination()
 	}
 	group := func(id string) string {
 		if egress {
@@ -123,12 +113,13 @@ func peersOf(egress bool, r *nodepolicy.Rule) (peers []peer) {
 		return ownPods
 	}
 	if r.Any {
-		peers = append(peers, peer{group: group(nodepolicy.Everything)})
+		peers = append(peers, peer{family: f, group: group(nodepolicy.Everything)})
 	}
 	for _, id := range r.Groups {
-		peers = append(peers, peer{match: side + " @" + id + " ", group: group(id)})
+		peers = append(peers, peer{family: f, match: side + " @" + f.name(id) + " ", group: group(id)})
 	}
-	for _, b := range blocks(side, r.Blocks) {
+	for _, b := range blocks(f, side, r.Blocks) {
+		b.family = f
 		b.group = group(nodepolicy.Everything)
 		peers = append(peers, b)
 	}
@@ -199,12 +190,11 @@ func ranges(list []nodepolicy.Port) string {
 	return "{ " + strings.Join(texts, ", ") + " }"
 }
 
-// blocks match ranges of addresses. Those of IPv6 match nothing, as no pod has such an
-// address.
-func blocks(side string, list []nodepolicy.Block) (matches []peer) {
+// blocks match ranges of addresses of a family.
+func blocks(f family, side string, list []nodepolicy.Block) (matches []peer) {
 	var whole []netip.Prefix
 	for _, b := range list {
-		if !b.CIDR.Addr().Is4() {
+		if familyOf(b.CIDR.Addr()) != f {
 			continue
 		}
 		if len(b.Except) == 0 {

@@ -65,7 +65,7 @@ func TestRender(t *testing.T) {
 		},
 		{"the same twice", false, []nodepolicy.Rule{{Groups: []string{"g1"}}, {Groups: []string{"g1", "g1"}}}, []string{"ct original ip saddr @g1 return", "drop"}},
 	} {
-		got, ok := render(&nodepolicy.Profile{Egress: tc.egress, Rules: tc.rules})
+		got, ok := render(&nodepolicy.Profile{Egress: tc.egress, Rules: tc.rules}, []family{four})
 		if !ok || !slices.Equal(got.rules, tc.want) {
 			t.Errorf("%s: %v\n got %q\nwant %q", tc.what, ok, got.rules, tc.want)
 		}
@@ -86,13 +86,13 @@ func many(peers, ports int) *nodepolicy.Profile {
 
 // What a policy of some kilobytes multiplies to is bounded, of one profile and of all.
 func TestLargePolicies(t *testing.T) {
-	if out, ok := render(many(90, 100)); !ok || len(out.rules) != 91 || out.size != 90*101+1 {
+	if out, ok := render(many(90, 100), []family{four}); !ok || len(out.rules) != 91 || out.size != 90*101+1 {
 		t.Errorf("90 peers with 100 ports: %v, %d rules, size %d", ok, len(out.rules), out.size)
 	}
-	if out, ok := render(many(1000, 1000)); ok || out.rules != nil {
+	if out, ok := render(many(1000, 1000), []family{four}); ok || out.rules != nil {
 		t.Errorf("1000 peers with 1000 ports are %d rules", len(out.rules))
 	}
-	r, err := NewRules()
+	r, err := NewRules(false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,10 +32,12 @@ type Rules struct {
 	// asked is how many profiles ask for a set of named ports.
 	asked map[string]int
 	profiles
+	// dual says that pods have IPv6 addresses, too.
+	dual bool
 }
 
-// NewRules finds nft. It changes nothing yet.
-func NewRules() (*Rules, error) {
+// NewRules finds nft. It changes nothing yet. dual says that pods have IPv6 addresses, too.
+func NewRules(dual bool) (*Rules, error) {
 	hook := func(h knftables.BaseChainHook, p knftables.BaseChainPriority) knftables.Chain {
 		kind := knftables.FilterType
 		return knftables.Chain{Type: &kind, Hook: &h, Priority: &p}
@@ -53,25 +55,48 @@ func NewRules() (*Rules, error) {
 	r := &Rules{
 		policy: policy, guard: guard, attached: map[types.UID]network.Attachment{},
 		lines: map[string][]string{}, ports: map[string]map[string][3]string{}, asked: map[string]int{},
-		profiles: newProfiles(),
+		profiles: newProfiles(), dual: dual,
 	}
-	for name, s := range map[string]set{
-		egressMap: {"ipv4_addr : verdict", true}, ingressMap: {"ipv4_addr : verdict", true},
-		podsSet: {"ipv4_addr", false}, selfSet: {"ipv4_addr . ipv4_addr", false}, nodepolicy.Nodes: {"ipv4_addr", false},
-	} {
-		policy.sets.set(name, s)
+	for _, f := range r.families() {
+		for name, s := range map[string]set{
+			egressMap: {f.kind + " : verdict", true}, ingressMap: {f.kind + " : verdict", true},
+			podsSet: {f.kind, false}, selfSet: {f.kind + " . " + f.kind, false}, nodepolicy.Nodes: {f.kind, false},
+		} {
+			policy.sets.set(f.name(name), s)
+		}
+		guard.sets.set(f.name("own"), set{"ifname . " + f.kind, false})
 	}
-	r.chain(policy, "forward", forwardRules)
+	if dual {
+		r.chain(policy, six.name("forward"), six.forwardRules())
+		r.chain(policy, "forward", append([]string{"meta nfproto ipv6 goto " + six.name("forward")}, four.forwardRules()...))
+	} else {
+		r.chain(policy, "forward", four.forwardRules())
+	}
 	guard.sets.set("links", set{"ifname", false})
-	guard.sets.set("own", set{"ifname . ipv4_addr", false})
 	r.chain(guard, "ingress", []string{
 		"iifname != @links return",
 		"ether type ip iifname . ip saddr @own accept",
 		"ether type arp iifname . arp saddr ip @own accept",
-		"ether type ip6 accept", // the node's own IPv6 addresses
+		"ether type ip6 " + r.ownAddress6(),
 		"drop",
 	})
-	r.chain(guard, "across", []string{"iifname @links ether type ip6 drop"})
+	across := "iifname @links ether type ip6 drop"
+	if dual {
+		guard.sets.set(routersSet, set{"ether_addr", false})
+		r.chain(guard, six.name("ingress"), []string{
+			"ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != @" + routersSet + " drop",
+			"iifname . ip6 saddr @" + six.name("own") + " accept",
+			"ip6 saddr fe80::/10 accept",
+			"ip6 saddr :: accept", // of one that looks whether nobody has the address
+			"drop",
+		})
+		// With bridge-nf-call-ip6tables the kernel translates what pods send to the node
+		// before it is routed, and hands what is for a pod then over to that itself.
+		across = "iifname @links ether type ip6 ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop"
+	}
+	// Nothing of IPv6 is for other pods of the node as it is: what they send each other
+	// is routed, and no pod tells others of neighbours or routers.
+	r.chain(guard, "across", []string{across})
 	return r, nil
 }
 
@@ -108,7 +133,9 @@ func (r *Rules) Take(c *nodepolicy.Change) {
 	r.state.Apply(c)
 	for id, members := range c.Groups {
 		if id != nodepolicy.Nodes {
-			r.policy.sets.set(id, set{"ipv4_addr", false})
+			for _, f := range r.families() {
+				r.policy.sets.set(f.name(id), set{f.kind, false})
+			}
 		}
 		for uid := range members {
 			r.member(id, uid)
@@ -128,7 +155,9 @@ func (r *Rules) dropGroup(id string, members map[types.UID]*nodepolicy.Member) {
 		r.policy.own("member/"+id+"/"+string(uid), nil)
 	}
 	if id != nodepolicy.Nodes {
-		r.policy.sets.remove(id)
+		for _, f := range r.families() {
+			r.policy.sets.remove(f.name(id))
+		}
 	}
 }
 
@@ -139,10 +168,11 @@ func (r *Rules) member(id string, uid types.UID) {
 	if m != nil {
 		elements = map[element]string{}
 		for _, ip := range m.IPs {
-			if !ip.Is4() {
+			f := familyOf(ip)
+			if f == six && !r.dual {
 				continue
 			}
-			elements[element{id, ip.String()}] = ""
+			elements[element{f.name(id), ip.String()}] = ""
 			r.addPorts(elements, id, ip, m.Ports)
 		}
 	}
@@ -153,7 +183,7 @@ func (r *Rules) member(id string, uid types.UID) {
 func (r *Rules) addPorts(elements map[element]string, group string, ip netip.Addr, ports []nodepolicy.NamedPort) {
 	for _, p := range ports {
 		if name := named(group, p.Name, p.Protocol); r.asked[name] > 0 {
-			elements[element{name, fmt.Sprintf("%s . %d", ip, p.Port)}] = ""
+			elements[element{familyOf(ip).name(name), fmt.Sprintf("%s . %d", ip, p.Port)}] = ""
 		}
 	}
 }
@@ -167,7 +197,7 @@ func (r *Rules) setProfile(id string, p *nodepolicy.Profile) {
 		r.policy.chains.remove(id)
 	} else {
 		lines := drop
-		if out, err := r.admit(id, p); err != nil {
+		if out, err := r.admit(id, p, r.families()); err != nil {
 			r.shut[id] = err
 		} else {
 			lines, ports = out.rules, out.ports
@@ -181,7 +211,9 @@ func (r *Rules) setProfile(id string, p *nodepolicy.Profile) {
 	}
 	for name, asks := range ports {
 		if r.asked[name]++; r.asked[name] == 1 {
-			r.policy.sets.set(name, set{"ipv4_addr . inet_service", false})
+			for _, f := range r.families() {
+				r.policy.sets.set(f.name(name), set{f.kind + " . inet_service", false})
+			}
 			r.refill(asks[0])
 		}
 	}
@@ -189,7 +221,9 @@ func (r *Rules) setProfile(id string, p *nodepolicy.Profile) {
 		if r.asked[name]--; r.asked[name] == 0 {
 			delete(r.asked, name)
 			r.refill(asks[0])
-			r.policy.sets.remove(name)
+			for _, f := range r.families() {
+				r.policy.sets.remove(f.name(name))
+			}
 		}
 	}
 }
@@ -234,21 +268,36 @@ func (r *Rules) pod(uid types.UID) {
 		r.guard.own(string(uid), nil)
 		return
 	}
-	ip := a.IP.String()
-	r.guard.own(string(uid), map[element]string{{"links", a.Link}: "", {"own", a.Link + " . " + ip}: ""})
+	ips := []netip.Addr{a.IP}
+	if r.dual && a.IP6.IsValid() {
+		ips = append(ips, a.IP6)
+	}
+	bound := map[element]string{{"links", a.Link}: ""}
+	for _, ip := range ips {
+		bound[element{familyOf(ip).name("own"), a.Link + " . " + ip.String()}] = ""
+	}
+	if r.dual && a.Router != "" {
+		bound[element{routersSet, a.Router}] = ""
+	}
+	r.guard.own(string(uid), bound)
 	p := r.state.Pods[uid]
 	if !isolates(p) {
 		r.policy.own("pod/"+string(uid), nil)
 		return
 	}
-	elements := map[element]string{{podsSet, ip}: "", {selfSet, ip + " . " + ip}: ""}
-	if p.Ingress != "" {
-		elements[element{ingressMap, ip}] = "jump " + p.Ingress
+	elements := map[element]string{}
+	for _, addr := range ips {
+		f, ip := familyOf(addr), addr.String()
+		elements[element{f.name(podsSet), ip}] = ""
+		elements[element{f.name(selfSet), ip + " . " + ip}] = ""
+		if p.Ingress != "" {
+			elements[element{f.name(ingressMap), ip}] = "jump " + p.Ingress
+		}
+		if p.Egress != "" {
+			elements[element{f.name(egressMap), ip}] = "jump " + p.Egress
+		}
+		r.addPorts(elements, ownPods, addr, p.Ports)
 	}
-	if p.Egress != "" {
-		elements[element{egressMap, ip}] = "jump " + p.Egress
-	}
-	r.addPorts(elements, ownPods, a.IP, p.Ports)
 	r.policy.own("pod/"+string(uid), elements)
 }
 

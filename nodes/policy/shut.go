@@ -52,8 +52,8 @@ func (s *profiles) forget(id string) {
 }
 
 // admit renders a profile if there is room for it.
-func (s *profiles) admit(id string, p *nodepolicy.Profile) (rendered, error) {
-	out, ok := render(p)
+func (s *profiles) admit(id string, p *nodepolicy.Profile, families []family) (rendered, error) {
+	out, ok := render(p, families)
 	if !ok {
 		return rendered{}, errLarge
 	}

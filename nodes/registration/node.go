@@ -51,8 +51,10 @@ const (
 // Config describes the node, and where further information comes from.
 type Config struct {
 	NodeName, NodeIP string
-	Client           kubernetes.Interface
-	Labels           map[string]string
+	// NodeIP6 is the node's address of IPv6, empty if it has none.
+	NodeIP6 string
+	Client  kubernetes.Interface
+	Labels  map[string]string
 	// VolumesDir is where the node keeps volumes that outlive pods.
 	VolumesDir string
 	Taints     []corev1.Taint
@@ -64,9 +66,9 @@ type Config struct {
 	Ingress bool
 	// Handlers are the names of the handlers of RuntimeClasses that the runtime has.
 	Handlers []string
-	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known; if it
-	// is nil, the node is ready without one.
-	SetPodCIDR func(cidr string) error
+	// SetPodCIDRs is called with node.spec.podCIDRs as soon as they are known; if it
+	// is nil, the node is ready without any.
+	SetPodCIDRs func(cidrs []string) error
 	// StreamingListener is the listener whose port serves logs and exec; nil:
 	// none.
 	StreamingListener net.Listener
@@ -110,7 +112,7 @@ func New(cfg Config) *Node {
 // Register creates the Node, waits for its pod network, and starts the
 // heartbeats in group. It returns when pods may start, or ctx has ended.
 func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
-	node, err := n.ensureNode(ctx, "")
+	node, err := n.ensureNode(ctx, nil)
 	if err != nil {
 		return nil //nolint:nilerr // only the end of ctx ends the tries
 	}
@@ -120,7 +122,7 @@ func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
 	group.Go(func() error {
 		return guard.Loop(ctx, "renew the node's lease", func(ctx context.Context) error { n.renewLease(ctx, &status.uid); return nil })
 	})
-	if n.cfg.SetPodCIDR != nil {
+	if n.cfg.SetPodCIDRs != nil {
 		if node.Spec.PodCIDR == "" {
 			status.report(ctx, false)
 			if node, err = n.awaitPodCIDR(ctx); err != nil {
@@ -128,12 +130,12 @@ func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
 			}
 			status.uid.Store(&node.UID)
 		}
-		err := guard.Call(ctx, "set up the pod network", func() error { return n.cfg.SetPodCIDR(node.Spec.PodCIDR) })
+		err := guard.Call(ctx, "set up the pod network", func() error { return n.cfg.SetPodCIDRs(rangesOf(node)) })
 		if err != nil {
 			return fmt.Errorf("set up the pod network %s: %w", node.Spec.PodCIDR, err)
 		}
 	}
-	status.podCIDR = node.Spec.PodCIDR
+	status.podCIDRs = rangesOf(node)
 	status.report(ctx, true)
 	group.Go(func() error {
 		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { n.cfg.Follow(ctx, selfStore{status}); return nil })
@@ -145,13 +147,13 @@ func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
 }
 
 // ensureNode creates the Node or brings the one there is up to date. It tries
-// until ctx ends. podCIDR is the range the node has, empty if it has none yet.
-func (n *Node) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
+// until ctx ends. podCIDRs are the ranges the node has, none if it has none yet.
+func (n *Node) ensureNode(ctx context.Context, podCIDRs []string) (*corev1.Node, error) {
 	again := 100 * time.Millisecond
 	for {
 		var node *corev1.Node
 		err := guard.Call(ctx, "register the node", func() (err error) {
-			node, err = n.tryNode(ctx, podCIDR)
+			node, err = n.tryNode(ctx, podCIDRs)
 			return err
 		})
 		if err == nil {
@@ -168,7 +170,7 @@ func (n *Node) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, er
 	}
 }
 
-func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
+func (n *Node) tryNode(ctx context.Context, podCIDRs []string) (*corev1.Node, error) {
 	nodes := n.cfg.Client.CoreV1().Nodes()
 	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: n.cfg.NodeName,
@@ -182,8 +184,8 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 		metav1.SetMetaDataAnnotation(&want.ObjectMeta, storage.VolumesAnnotation, n.cfg.VolumesDir)
 	}
 	metav1.SetMetaDataAnnotation(&want.ObjectMeta, networking.NodeAnnotation, strconv.FormatBool(n.cfg.Ingress))
-	if podCIDR != "" {
-		want.Spec.PodCIDR, want.Spec.PodCIDRs = podCIDR, []string{podCIDR}
+	if len(podCIDRs) > 0 {
+		want.Spec.PodCIDR, want.Spec.PodCIDRs = podCIDRs[0], podCIDRs
 	}
 	have, err := nodes.Get(ctx, n.cfg.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -205,8 +207,8 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 	if len(metadata) > 0 {
 		change["metadata"] = metadata
 	}
-	if podCIDR != "" && have.Spec.PodCIDR == "" {
-		change["spec"] = map[string]any{"podCIDR": podCIDR, "podCIDRs": []string{podCIDR}}
+	if len(podCIDRs) > 0 && have.Spec.PodCIDR == "" {
+		change["spec"] = map[string]any{"podCIDR": podCIDRs[0], "podCIDRs": podCIDRs}
 	}
 	if len(change) == 0 {
 		return have, nil
@@ -227,6 +229,17 @@ func without(want, have map[string]string) map[string]string {
 		}
 	}
 	return missing
+}
+
+// rangesOf are the ranges of a node's pods, none if it has none yet.
+func rangesOf(node *corev1.Node) []string {
+	switch {
+	case node.Spec.PodCIDR == "":
+		return nil
+	case len(node.Spec.PodCIDRs) == 0:
+		return []string{node.Spec.PodCIDR}
+	}
+	return node.Spec.PodCIDRs
 }
 
 // awaitPodCIDR waits until the control plane has given the node its range.
@@ -288,9 +301,13 @@ func (n *Node) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) {
 // nodeStatus is the node's status as of now; last is the one reported before.
 func (n *Node) nodeStatus(networkReady bool, now time.Time, last corev1.NodeStatus) corev1.NodeStatus {
 	m := n.cfg.Machine
+	addresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.cfg.NodeIP}}
+	if n.cfg.NodeIP6 != "" {
+		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: n.cfg.NodeIP6})
+	}
 	s := corev1.NodeStatus{
 		Capacity: m.Capacity.DeepCopy(), Allocatable: m.Allocatable.DeepCopy(),
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.cfg.NodeIP}, {Type: corev1.NodeHostName, Address: n.cfg.NodeName}},
+		Addresses: append(addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName}),
 		NodeInfo:  m.Info,
 	}
 	pods := *resource.NewQuantity(int64(n.cfg.MaxPods), resource.DecimalSI)

@@ -23,16 +23,16 @@ import (
 // nodeStatus writes the Node's status: when the API has another one, and every
 // five minutes.
 type nodeStatus struct {
-	node    *Node
-	uid     atomic.Pointer[types.UID]
-	seen    atomic.Pointer[seenNode] // what the API told last
-	lost    chan struct{}            // the Node object is gone, or another one has its name
-	changed chan struct{}            // seen is new
-	podCIDR string
-	last    corev1.NodeStatus // what was written last, and when
-	at      time.Time
-	version uint64 // the resource version that write made
-	started bool   // it has been told that the agent has started
+	node     *Node
+	uid      atomic.Pointer[types.UID]
+	seen     atomic.Pointer[seenNode] // what the API told last
+	lost     chan struct{}            // the Node object is gone, or another one has its name
+	changed  chan struct{}            // seen is new
+	podCIDRs []string
+	last     corev1.NodeStatus // what was written last, and when
+	at       time.Time
+	version  uint64 // the resource version that write made
+	started  bool   // it has been told that the agent has started
 	// images are listed more rarely than the rest: it costs more.
 	images   []corev1.ContainerImage
 	imagesAt time.Time
@@ -82,7 +82,7 @@ func (s *nodeStatus) run(ctx context.Context) {
 // again registers the node anew after its object was deleted. The pods go on
 // running, with the addresses they have: the node asks for its range again.
 func (s *nodeStatus) again(ctx context.Context) bool {
-	node, err := s.node.ensureNode(ctx, s.podCIDR)
+	node, err := s.node.ensureNode(ctx, s.podCIDRs)
 	if err != nil {
 		return false // only the end of ctx ends the tries
 	}

@@ -38,7 +38,7 @@ func (w *worker) decide(ctx context.Context, p *corev1.Pod, removed, meanwhile b
 	now := time.Now()
 	p = pod.Allocated(p, w.given)
 	plan := pod.Decide(pod.Input{
-		Pod: p, Resize: w.resizing, Removed: removed, Observed: observed, HostIPs: []string{a.NodeIP},
+		Pod: p, Resize: w.resizing, Removed: removed, Observed: observed, HostIPs: a.hostIPs(),
 		Probes: a.Probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
 		StoppingSince: w.stoppingSince, Evicted: w.evictedFor(), TornDown: w.tornDown, Now: now,
 	})

@@ -44,7 +44,9 @@ type Env struct {
 	Log    *slog.Logger
 	// NodeIP is the address of the node, ClusterDNS are the name servers of pods,
 	// ClusterDomain is their domain.
-	NodeIP        string
+	NodeIP string
+	// NodeIP6 is the node's address of IPv6, empty if it has none.
+	NodeIP6       string
 	ClusterDNS    []string
 	ClusterDomain string
 	// Policies has NetworkPolicies kept to; nil: nobody does.
@@ -70,10 +72,18 @@ func (a *Env) isolated(ctx context.Context, p *corev1.Pod, observed runtime.Pod)
 	return a.Policies.InForce(ctx, p.UID, observed.Sandbox.IPs)
 }
 
+// hostIPs are the addresses of the node, of both families if it has both.
+func (a *Env) hostIPs() []string {
+	if a.NodeIP6 == "" {
+		return []string{a.NodeIP}
+	}
+	return []string{a.NodeIP, a.NodeIP6}
+}
+
 // facts is what the pod's environment and files are made from right now.
 func (a *Env) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod) pod.Facts {
 	facts := pod.Facts{
-		HostIPs: []string{a.NodeIP}, Allocatable: a.Machine.Allocatable,
+		HostIPs: a.hostIPs(), Allocatable: a.Machine.Allocatable,
 		ConfigMap: func(name string) (*corev1.ConfigMap, error) {
 			return a.Objects.ConfigMap(ctx, p.UID, p.Namespace, name)
 		},

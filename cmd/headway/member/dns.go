@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -54,6 +55,10 @@ func CheckDomain(domain string) error {
 // Join completes the configuration by what the cluster says.
 func (cfg *Config) Join(cluster nodeconfig.Config) error {
 	cfg.ClusterCIDR, cfg.ServiceCIDR, cfg.ClusterDomain = cluster.ClusterCIDR, cluster.ServiceCIDR, cluster.ClusterDomain
+	cfg.ClusterCIDR6, cfg.ServiceCIDR6 = cluster.ClusterCIDR6, cluster.ServiceCIDR6
+	if err := cfg.second(); err != nil {
+		return err
+	}
 	cfg.example = cluster.Example && !cfg.ownImages
 	for what, taken := range map[string]netip.Prefix{"pods": cfg.ClusterCIDR, "Services": cfg.ServiceCIDR} {
 		if taken.Contains(cfg.NameServer) {
@@ -72,6 +77,6 @@ func (m *Member) nameServer() *dns.Config {
 		Address: netip.AddrPortFrom(m.NameServer, 53), Hold: m.network.HoldNameServer, Kept: filepath.Join(m.DataDir, "network", "dns-settings.json"),
 		// Neighbours of the node could send packets to the address, too.
 		Clients: []netip.Prefix{m.ClusterCIDR, netip.PrefixFrom(m.IP, m.IP.BitLen()), netip.PrefixFrom(m.NameServer, 32), netip.MustParsePrefix("127.0.0.0/8")},
-		Domain:  m.ClusterDomain, Ranges: []netip.Prefix{m.ClusterCIDR, m.ServiceCIDR},
+		Domain:  m.ClusterDomain, Ranges: slices.Concat(m.ranges().Pods(), m.ranges().Services()),
 	}
 }

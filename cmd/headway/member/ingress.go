@@ -108,7 +108,7 @@ func (m *Member) openIngress() error {
 		return err
 	}
 	m.ingress = ingress.New(ingress.Config{
-		HTTP: m.ingressHTTP, HTTPS: m.ingressHTTPS, Pods: m.ClusterCIDR, Source: m.network.Gateway,
+		HTTP: m.ingressHTTP, HTTPS: m.ingressHTTPS, Pods: m.ClusterCIDR, Source: m.network.Gateway, Pods6: m.ClusterCIDR6, Source6: m.network.Gateway6,
 		Trusted: m.trustedProxies, ProxyProtocol: m.proxyProtocol, AccessLog: access, Cluster: m.cluster, Client: client, Custom: custom, Taken: m.taken(),
 		Warn: m.warnOfIngress, WarnGateway: m.warnOfGateway,
 		Log: m.Log.With("part", "ingress"),

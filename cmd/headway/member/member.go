@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -81,7 +80,7 @@ func (m *Member) Open() (err error) {
 	}
 	m.cluster = known.Open(keep)
 	m.policies = policy.New(policy.Config{
-		NodeName: m.Name, Client: client.CoreV1().RESTClient(), Attached: m.network.Attached, Warn: m.Warn, Log: m.Log.With("part", "policies"),
+		NodeName: m.Name, Client: client.CoreV1().RESTClient(), Attached: m.network.Attached, Dual: m.ClusterCIDR6.IsValid(), Warn: m.Warn, Log: m.Log.With("part", "policies"),
 	})
 	return m.openIngress()
 }
@@ -130,12 +129,13 @@ func (m *Member) RunAgent(ctx context.Context) (err error) {
 		Client:   client,
 		Cluster:  m.cluster,
 		Runtime:  machine,
-		SetPodCIDR: func(cidr string) error {
-			prefix, err := netip.ParsePrefix(cidr)
+		NodeIP6:  text(m.IP6),
+		SetPodCIDRs: func(cidrs []string) error {
+			four, six, err := podRanges(cidrs, m.ClusterCIDR6.IsValid())
 			if err != nil {
 				return err
 			}
-			return m.network.SetPodCIDR(prefix)
+			return m.network.SetPodCIDRs(four, six)
 		},
 		DataDir:           m.DataDir,
 		ImagesDir:         m.ImagesDir,
@@ -176,10 +176,15 @@ func (m *Member) RunProxy(ctx context.Context) error {
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kube-proxy", Host: m.Name})
+	if m.ClusterCIDR6.IsValid() { // the proxy would have it forward, and lose routes by it
+		if err := network.Forward6(); err != nil {
+			return err
+		}
+	}
 	p, err := proxy.New(proxy.Config{
 		Cluster: proxy.Cluster{Services: m.cluster.Services, EndpointSlices: m.cluster.EndpointSlices, Nodes: m.cluster.Nodes},
 		Services: service.Config{
-			NodeName: m.Name, NodeIPs: []netip.Addr{m.IP}, ClusterCIDRs: []netip.Prefix{m.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{m.ServiceCIDR},
+			NodeName: m.Name, NodeIPs: m.ips(), ClusterCIDRs: m.ranges().Pods(), ServiceCIDRs: m.ranges().Services(),
 		},
 		Mode: m.proxyMode,
 		Warn: func(about types.NamespacedName, uid types.UID, reason, message string) {
@@ -196,7 +201,7 @@ func (m *Member) RunProxy(ctx context.Context) error {
 // runPeers makes the pods of other nodes reachable until ctx ends. The routes stay.
 func (m *Member) runPeers(ctx context.Context) error {
 	return peers.New(peers.Config{
-		NodeName: m.Name, IP: m.IP, ClusterCIDR: m.ClusterCIDR, Tunnel: tunnel, Nodes: m.cluster.Nodes, Log: m.Log.With("part", "network"),
+		NodeName: m.Name, IP: m.IP, ClusterCIDR: m.ClusterCIDR, ClusterCIDR6: m.ClusterCIDR6, Tunnel: tunnel, Nodes: m.cluster.Nodes, Log: m.Log.With("part", "network"),
 	}).Run(ctx)
 }
 
@@ -225,8 +230,8 @@ func newNetwork(cfg Config) (*network.Network, error) {
 	return network.New(network.Config{
 		Bridge:      bridge,
 		Owner:       cfg.DataDir,
-		ClusterCIDR: cfg.ClusterCIDR,
-		StateDir:    filepath.Join(cfg.DataDir, "network"),
+		ClusterCIDR: cfg.ClusterCIDR, ClusterCIDR6: cfg.ClusterCIDR6,
+		StateDir: filepath.Join(cfg.DataDir, "network"),
 
 		NameServer:     cfg.NameServer,
 		NameServerLink: nameServerLink,

@@ -43,7 +43,7 @@ type Options struct {
 func (o *Options) AddFlags(flags *pflag.FlagSet, port int) {
 	flags.IntVar(&o.AgentPort, "agent-port", port, "port of this node's own server, for logs, exec and metrics, which the API and monitoring reach (0: any that is free)")
 	flags.StringVar(&o.NodeName, "node-name", "", "name of this node (default: the hostname)")
-	flags.StringVar(&o.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
+	flags.StringVar(&o.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface); IPV4,IPV6 in a cluster of both families")
 	flags.StringVar(&o.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
 	flags.StringSliceVar(&o.RuntimeHandlers, "runtime-handler", nil, "a handler of RuntimeClasses and the runtime of containerd that it is, NAME=RUNTIME, for example kata=io.containerd.kata.v2; its shim is installed beside containerd (repeatable; runc is always there)")
 	flags.StringVar(&o.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
@@ -62,9 +62,11 @@ func (o *Options) AddFlags(flags *pflag.FlagSet, port int) {
 
 // Config is the checked meaning of the flags, and what the cluster says.
 type Config struct {
-	DataDir    string
-	Name       string
-	IP         netip.Addr
+	DataDir string
+	Name    string
+	IP      netip.Addr
+	// IP6 is the machine's address of IPv6, not valid if it has none or pods have none.
+	IP6        netip.Addr
 	Containerd string
 	ImagesDir  string
 	CgroupRoot string
@@ -73,6 +75,8 @@ type Config struct {
 	AgentPort int
 	// ClusterCIDR and ServiceCIDR are the ranges of the pods' and the Services' addresses.
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterCIDR6 and ServiceCIDR6 are those of IPv6: zero in a cluster of IPv4 alone.
+	ClusterCIDR6, ServiceCIDR6 netip.Prefix
 	// ClusterDomain is the domain of the names of Services and pods.
 	ClusterDomain string
 	// NameServer is the zero address without a cluster DNS.
@@ -126,8 +130,17 @@ func (o *Options) Config(dataDir string) (cfg Config, err error) {
 	if cfg.Name, err = o.name(); err != nil {
 		return cfg, err
 	}
-	if cfg.IP, err = Address(o.NodeIP); err != nil {
+	first, second, _ := strings.Cut(o.NodeIP, ",")
+	if cfg.IP, err = Address(first); err != nil {
+		if ip, wrong := netip.ParseAddr(first); wrong == nil && ip.Is6() {
+			err = fmt.Errorf("%w: that comes first, as nodes reach each other and the API by it", err)
+		}
 		return cfg, fmt.Errorf("--node-ip: %w", err)
+	}
+	if second != "" {
+		if cfg.IP6, err = netip.ParseAddr(second); err != nil || !cfg.IP6.Is6() || cfg.IP6.Is4In6() || !cfg.IP6.IsGlobalUnicast() {
+			return cfg, fmt.Errorf("--node-ip: %q is not an IPv6 address by which others reach this machine", second)
+		}
 	}
 	return cfg, nil
 }

@@ -78,6 +78,8 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		Address:        netip.AddrPortFrom(c.reached(), port),
 		ClusterCIDR:    cfg.ClusterCIDR,
 		ServiceCIDR:    cfg.ServiceCIDR,
+		ClusterCIDR6:   cfg.ClusterCIDR6,
+		ServiceCIDR6:   cfg.ServiceCIDR6,
 		ClusterDomain:  cfg.ClusterDomain,
 		Example:        cfg.Repo == "",
 		Version:        cfg.Version,

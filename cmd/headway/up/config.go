@@ -25,6 +25,8 @@ import (
 type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	// ClusterCIDR6 and ServiceCIDR6 are those of IPv6: zero in a cluster of IPv4 alone.
+	ClusterCIDR6, ServiceCIDR6 netip.Prefix
 	// Node is about this machine.
 	Node       member.Config
 	scheduler  profile.Configuration
@@ -42,17 +44,11 @@ type Config struct {
 func (o *Options) Config() (*Config, error) {
 	cfg := &Config{Options: *o}
 	var err error
-	if cfg.ClusterCIDR, err = parsePrefix("cluster-cidr", o.ClusterCIDR); err != nil {
-		return nil, err
-	}
-	if cfg.ServiceCIDR, err = parsePrefix("service-cidr", o.ServiceCIDR); err != nil {
+	if err := cfg.ranges(); err != nil {
 		return nil, err
 	}
 	if o.NodeGrace < minNodeGrace {
 		return nil, fmt.Errorf("--node-monitor-grace-period %s: must be at least %s, as agents report every 10s", o.NodeGrace, minNodeGrace)
-	}
-	if cfg.ClusterCIDR.Overlaps(cfg.ServiceCIDR) {
-		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.ClusterCIDR, cfg.ServiceCIDR)
 	}
 	if err := member.CheckDomain(o.ClusterDomain); err != nil {
 		return nil, err
@@ -120,7 +116,7 @@ func (o *Options) Config() (*Config, error) {
 	} else if cfg.Node, err = o.Options.Config(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	if err := cfg.Node.Join(nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterDomain: o.ClusterDomain, Example: cfg.Repo == ""}); err != nil {
+	if err := cfg.Node.Join(nodeconfig.Config{ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, ClusterCIDR6: cfg.ClusterCIDR6, ServiceCIDR6: cfg.ServiceCIDR6, ClusterDomain: o.ClusterDomain, Example: cfg.Repo == ""}); err != nil {
 		return nil, err
 	}
 	if o.Interval < time.Second {
@@ -135,17 +131,6 @@ func (o *Options) Config() (*Config, error) {
 	cfg.Log = member.NewLog(o.Err, o.Verbose)
 	cfg.Node.Log = cfg.Log
 	return cfg, nil
-}
-
-func parsePrefix(flag, value string) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(value)
-	if err != nil || !prefix.Addr().Is4() {
-		return netip.Prefix{}, fmt.Errorf("--%s %q is not an IPv4 range such as 10.42.0.0/16", flag, value)
-	}
-	if prefix.Bits() > 24 {
-		return netip.Prefix{}, fmt.Errorf("--%s %s is too small: give a /24 or larger", flag, prefix)
-	}
-	return prefix.Masked(), nil
 }
 
 // KubeconfigPath returns the path of the administrator's kubeconfig.

@@ -221,8 +221,19 @@ func (n node) itself() error {
 	return nil
 }
 
-// nodeBits is the size of the ranges that nodes get.
-const nodeBits = 24
+// nodeBits is the size of the ranges that nodes get, nodeBits6 of those of IPv6.
+const nodeBits, nodeBits6 = 24, 64
+
+// ranges6 reports whether a list is of at most one range of IPv6, as large as nodes get.
+func ranges6(list []string) bool {
+	for _, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || !p.Addr().Is6() || p.Addr().Is4In6() || p.Bits() != nodeBits6 || p != p.Masked() {
+			return false
+		}
+	}
+	return len(list) < 2
+}
 
 // ranges lets a node whose Node was deleted say which range its pods have, and nothing
 // else: other nodes route there, and it could have the pods of another, or of all.
@@ -232,7 +243,7 @@ func (n node) ranges(next, old *corev1.Node) error {
 		return nil
 	}
 	mine, err := netip.ParsePrefix(next.Spec.PodCIDR)
-	if old.Spec.PodCIDR != "" || err != nil || mine.Bits() != nodeBits || mine != mine.Masked() || !slices.Equal(next.Spec.PodCIDRs, []string{next.Spec.PodCIDR}) {
+	if old.Spec.PodCIDR != "" || err != nil || mine.Bits() != nodeBits || mine != mine.Masked() || len(next.Spec.PodCIDRs) == 0 || next.Spec.PodCIDRs[0] != next.Spec.PodCIDR || !ranges6(next.Spec.PodCIDRs[1:]) {
 		return n.refuse("node %q is not allowed to choose its podCIDR", n.name)
 	}
 	nodes, _ := n.reader.List(schema.GroupKind{Kind: "Node"}, "")
@@ -243,6 +254,14 @@ func (n node) ranges(next, old *corev1.Node) error {
 		}
 		if theirs, err := netip.ParsePrefix(other.Spec.PodCIDR); err == nil && theirs.Overlaps(mine) {
 			return n.refuse("node %q is not allowed to have the podCIDR %s: that of node %q overlaps it", n.name, mine, other.Name)
+		}
+		for _, text := range other.Spec.PodCIDRs {
+			theirs, err := netip.ParsePrefix(text)
+			for _, more := range next.Spec.PodCIDRs[1:] {
+				if err == nil && theirs.Overlaps(netip.MustParsePrefix(more)) { // as ranges6 says
+					return n.refuse("node %q is not allowed to have the podCIDR %s: that of node %q overlaps it", n.name, more, other.Name)
+				}
+			}
 		}
 	}
 	return nil
@@ -269,7 +288,7 @@ func (n node) addresses(next, old *corev1.Node) error {
 	if settings != nil {
 		if cfg, err := nodeconfig.Parse(settings.Data); err == nil {
 			for ip := range mine {
-				if cfg.ClusterCIDR.Contains(ip) || cfg.ServiceCIDR.Contains(ip) {
+				if slices.ContainsFunc(slices.Concat(cfg.Pods(), cfg.Services()), func(p netip.Prefix) bool { return p.Contains(ip) }) {
 					return n.refuse("node %q is not allowed to have the address %s: it is of the cluster's pods or Services", n.name, ip)
 				}
 			}

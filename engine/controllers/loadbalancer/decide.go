@@ -79,10 +79,23 @@ func Decide(in Input) map[types.NamespacedName]Outcome {
 	services := slices.SortedFunc(slices.Values(in.Services), func(a, b *corev1.Service) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	var without []*corev1.Service
+	services = slices.DeleteFunc(services, func(svc *corev1.Service) bool {
+		is := len(svc.Spec.IPFamilies) > 0 && !slices.Contains(svc.Spec.IPFamilies, corev1.IPv4Protocol)
+		if is {
+			without = append(without, svc)
+		}
+		return is
+	})
+	decide := fromNodes
 	if len(in.Pool) > 0 {
-		return fromPool(in, services)
+		decide = fromPool
 	}
-	return fromNodes(in, services)
+	out := decide(in, services)
+	for _, svc := range without {
+		out[nameOf(svc)] = Outcome{Problem: "addresses of load balancers are of IPv4, which is not one of spec.ipFamilies: give the Service both families, or the type NodePort"}
+	}
+	return out
 }
 
 func nameOf(svc *corev1.Service) types.NamespacedName {

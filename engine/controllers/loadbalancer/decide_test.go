@@ -31,6 +31,12 @@ func service(name string, age int, holds string, given []int32, ports ...int32) 
 	return svc
 }
 
+// of gives a Service its families.
+func of(svc *corev1.Service, families ...corev1.IPFamily) *corev1.Service {
+	svc.Spec.IPFamilies = families
+	return svc
+}
+
 // What a Service has nobody takes from it: no older one that wants it later, no node that
 // claims it, and of what others have later only what nodes cannot do without.
 func TestDecideKeeps(t *testing.T) {
@@ -70,6 +76,9 @@ func TestDecideKeeps(t *testing.T) {
 			pool: "192.0.2.10-192.0.2.11", services: []*corev1.Service{service("web", 9, ip, nil, 80), service("new", 1, "", nil, 80)},
 			want: map[string]string{"web": ip, "new": "192.0.2.11"},
 		},
+		"IPv6 alone":                    {services: []*corev1.Service{of(service("six", 9, "", nil, 81), corev1.IPv6Protocol), service("four", 1, "", nil, 81)}, want: map[string]string{"six": "addresses of load balancers are of IPv4, which is not one of spec.ipFamilies", "four": ip}},
+		"IPv6 first":                    {services: []*corev1.Service{of(service("both", 9, "", nil, 81), corev1.IPv6Protocol, corev1.IPv4Protocol)}, want: map[string]string{"both": ip}},
+		"IPv6 alone of a pool":          {pool: "192.0.2.11", services: []*corev1.Service{of(service("six", 9, "", nil, 81), corev1.IPv6Protocol), service("four", 1, "", nil, 81)}, want: map[string]string{"six": "addresses of load balancers are of IPv4", "four": "192.0.2.11"}},
 		"a node's address is not given": {pool: ip, services: []*corev1.Service{service("new", 1, "", nil, 80)}, want: map[string]string{"new": "all addresses of the pool are taken"}},
 	} {
 		pool, err := loadbalancer.ParsePool(c.pool)

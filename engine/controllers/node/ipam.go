@@ -17,18 +17,24 @@ import (
 // nodeBits is the size of a node's range: /24, 254 pods.
 const nodeBits = 24
 
+// nodeBits6 is the size of a node's range of IPv6, kube-controller-manager's default
+// (--node-cidr-mask-size-ipv6).
+const nodeBits6 = 64
+
 type ipam struct {
 	control.Env
-	cluster netip.Prefix
-	ranges  *control.Index // nodes by range, if it is one of the cluster's
-	without *control.Index // nodes without one, all under ""
-	next    uint32         // where to look first; owned by the one worker
+	cluster  netip.Prefix
+	cluster6 netip.Prefix   // not valid: nodes get no range of IPv6
+	ranges   *control.Index // nodes by range, if it is one of the cluster's
+	without  *control.Index // nodes without one, all under ""
+	next     uint32         // where to look first; owned by the one worker
 }
 
 // NewIPAM makes the node-ipam controller; without a valid IPv4 cluster range,
-// nodes get none.
-func NewIPAM(env control.Env, cluster netip.Prefix) control.Controller {
-	c := &ipam{Env: env, cluster: cluster.Masked()}
+// nodes get none. cluster6 is the one of IPv6, if there is one; it has as many ranges as
+// cluster at least.
+func NewIPAM(env control.Env, cluster, cluster6 netip.Prefix) control.Controller {
+	c := &ipam{Env: env, cluster: cluster.Masked(), cluster6: cluster6.Masked()}
 	c.ranges = env.Feed.Index("nodes by pod CIDR", func(obj object.Object) []string {
 		if cidr := c.rangeOf(obj); cidr != "" {
 			return []string{cidr}
@@ -87,18 +93,35 @@ func (c *ipam) reconcile(ctx context.Context, key object.Key) (time.Duration, er
 		c.Events.Normal("cidrAllocator", node, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
 		return 0, nil
 	}
+	cidrs := []string{cidr.String()}
+	if six := c.range6(cidr); six.IsValid() {
+		cidrs = append(cidrs, six.String())
+	}
 	_, err := c.Commit(ctx, change.Tx{Changes: []change.Change{control.Guarded(change.Patch(key, func(obj object.Object) bool {
 		stored := obj.(*corev1.Node)
 		if stored.Spec.PodCIDR != "" {
 			return false
 		}
-		stored.Spec.PodCIDR, stored.Spec.PodCIDRs = cidr.String(), []string{cidr.String()}
+		stored.Spec.PodCIDR, stored.Spec.PodCIDRs = cidrs[0], cidrs
 		return true
 	}), control.SameUID(node.UID))}})
 	if err != nil {
 		return 0, fmt.Errorf("give %s the pod CIDR %s: %w", key, cidr, err)
 	}
 	return 0, nil
+}
+
+// range6 is the range of IPv6 that goes with one of IPv4: it has the same number, so that
+// it is free when that is.
+func (c *ipam) range6(cidr netip.Prefix) netip.Prefix {
+	if !c.cluster6.IsValid() {
+		return netip.Prefix{}
+	}
+	base, own := c.cluster.Addr().As4(), cidr.Addr().As4()
+	number := uint64(binary.BigEndian.Uint32(own[:])-binary.BigEndian.Uint32(base[:])) >> (32 - cidr.Bits())
+	raw := c.cluster6.Addr().As16()
+	binary.BigEndian.PutUint64(raw[:8], binary.BigEndian.Uint64(raw[:8])+number)
+	return netip.PrefixFrom(netip.AddrFrom16(raw), nodeBits6)
 }
 
 // free finds a range that no node has.

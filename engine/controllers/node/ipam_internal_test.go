@@ -27,7 +27,7 @@ func BenchmarkNoRangeLeft(b *testing.B) {
 	}
 	kinds, log := &scheme.Registry{}, slog.New(slog.DiscardHandler)
 	env := control.Env{Store: s, Kinds: kinds, Feed: control.NewFeed(s, kinds, log), Now: time.Now, Log: log}
-	ctl := NewIPAM(env, netip.MustParsePrefix("10.244.0.0/16"))
+	ctl := NewIPAM(env, netip.MustParsePrefix("10.244.0.0/16"), netip.Prefix{})
 	told := make(chan struct{})
 	var without []object.Key
 	var changes []change.Change
