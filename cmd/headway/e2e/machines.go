@@ -70,6 +70,12 @@ func startMachines(tb testing.TB, imagesDir string, c *Cluster) *Machines {
 	return m
 }
 
+// SixthAddress is the IPv6 address of a machine. No router knows the networks of those.
+func SixthAddress(name string) string {
+	at := places[name]
+	return fmt.Sprintf("fd%d::%s", at.network, at.address[strings.LastIndex(at.address, ".")+1:])
+}
+
 // connect puts a machine on its network, by a link lan0 whose other end the router has.
 func (m *Machines) connect(n *Node, name string) {
 	m.tb.Helper()
@@ -77,6 +83,7 @@ func (m *Machines) connect(n *Node, name string) {
 	for _, c := range [][]string{
 		{"ip", "-n", n.id, "link", "add", "lan0", "type", "veth", "peer", "name", name, "netns", m.router},
 		{"ip", "-n", n.id, "address", "add", at.address + "/24", "dev", "lan0"},
+		{"ip", "-n", n.id, "address", "add", SixthAddress(name) + "/64", "dev", "lan0", "nodad"},
 		{"ip", "-n", n.id, "link", "set", "lan0", "up"},
 		{"ip", "-n", n.id, "route", "replace", "default", "via", fmt.Sprintf("10.%d.0.254", at.network)},
 		{"ip", "-n", m.router, "link", "set", name, "master", fmt.Sprintf("br%d", at.network), "up"},
