@@ -117,6 +117,7 @@ func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
 		return nil //nolint:nilerr // only the end of ctx ends the tries
 	}
 	status := newNodeStatus(n)
+	status.found = node.Status.Addresses
 	n.status.Store(status)
 	status.uid.Store(&node.UID)
 	group.Go(func() error {

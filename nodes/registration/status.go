@@ -29,7 +29,8 @@ type nodeStatus struct {
 	lost     chan struct{}            // the Node object is gone, or another one has its name
 	changed  chan struct{}            // seen is new
 	podCIDRs []string
-	last     corev1.NodeStatus // what was written last, and when
+	found    []corev1.NodeAddress // at the start
+	last     corev1.NodeStatus    // what was written last, and when
 	at       time.Time
 	version  uint64 // the resource version that write made
 	started  bool   // it has been told that the agent has started
@@ -110,7 +111,7 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && len(gone) == 0 && reported(want, have) {
 		return true
 	}
-	patch, err := patchOf(*s.uid.Load(), want, gone)
+	patch, err := patchOf(*s.uid.Load(), want, gone, s.addresses(want, have))
 	var node *corev1.Node
 	if err == nil {
 		node, err = s.node.cfg.Client.CoreV1().Nodes().Patch(ctx, s.node.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
@@ -174,15 +175,54 @@ func foreign(want, have corev1.NodeStatus) []corev1.ResourceName {
 	return gone
 }
 
-// patchOf writes a status and takes resources out of what is allocatable.
-func patchOf(uid types.UID, want corev1.NodeStatus, gone []corev1.ResourceName) ([]byte, error) {
+// addresses are those to be written as a whole list, with those of others: what is written
+// otherwise is merged by type, as if there were one address of each. Nil: there is one of each.
+func (s *nodeStatus) addresses(want, have corev1.NodeStatus) []corev1.NodeAddress {
+	there := have.Addresses
+	if s.at.IsZero() {
+		there = s.found
+	}
+	if !twice(want.Addresses) && !twice(there) {
+		return nil
+	}
+	own := func(a corev1.NodeAddress) bool {
+		return slices.ContainsFunc(want.Addresses, func(w corev1.NodeAddress) bool { return w.Type == a.Type })
+	}
+	return append(slices.Clone(want.Addresses), slices.DeleteFunc(slices.Clone(there), own)...)
+}
+
+// twice reports whether there are two addresses of a type.
+func twice(list []corev1.NodeAddress) bool {
+	seen := map[corev1.NodeAddressType]bool{}
+	for _, a := range list {
+		if seen[a.Type] {
+			return true
+		}
+		seen[a.Type] = true
+	}
+	return false
+}
+
+// patchOf writes a status, with the list of addresses as a whole if there is one, and takes
+// resources out of what is allocatable.
+func patchOf(uid types.UID, want corev1.NodeStatus, gone []corev1.ResourceName, addresses []corev1.NodeAddress) ([]byte, error) {
 	metadata := map[string]any{"uid": uid}
-	if len(gone) == 0 {
+	if len(gone) == 0 && addresses == nil {
 		return json.Marshal(map[string]any{"metadata": metadata, "status": want})
+	}
+	if addresses != nil {
+		want.Addresses = addresses
 	}
 	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
 	if err != nil {
 		return nil, err
+	}
+	if addresses != nil {
+		list, _, err := unstructured.NestedSlice(status, "addresses")
+		if err != nil {
+			return nil, err
+		}
+		status["addresses"] = append(list, map[string]any{"$patch": "replace"})
 	}
 	for _, name := range gone {
 		if err := unstructured.SetNestedField(status, nil, "allocatable", string(name)); err != nil {
