@@ -193,14 +193,14 @@ func (m *Machines) Ready(limit time.Duration, want corev1.ConditionStatus, names
 			if err != nil {
 				return err
 			}
-			found := corev1.ConditionStatus("missing")
+			found := corev1.NodeCondition{Status: "missing"}
 			for _, c := range node.Status.Conditions {
 				if c.Type == corev1.NodeReady {
-					found = c.Status
+					found = c
 				}
 			}
-			if found != want {
-				return fmt.Errorf("%s: Ready is %s", name, found)
+			if found.Status != want {
+				return fmt.Errorf("%s, whose pods have %v: Ready is %s: %s", name, node.Spec.PodCIDRs, found.Status, found.Message)
 			}
 		}
 		return nil
