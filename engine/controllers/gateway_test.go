@@ -157,4 +157,8 @@ func TestGatewayStatus(t *testing.T) {
 	if crd, _ := c.store.Get(definition("grpcroutes")).(*apiextensionsv1.CustomResourceDefinition); crd != nil && crd.DeletionTimestamp == nil {
 		t.Error("a definition that was deleted is made again")
 	}
+
+	// Without their class Gateways are not served, and say so.
+	c.commit(change.Delete(class, metav1.DeleteOptions{}, time.Now()))
+	become("Accepted=False/Invalid Programmed=False/Invalid", web)
 }

@@ -16,6 +16,9 @@ type Decision struct {
 	// Gateways are those of Headway's own classes, and Routes all routes: the oldest first.
 	Gateways []*Gateway
 	Routes   []*Route
+	// Abandoned are Gateways that are not served any more, as their class is gone or is not
+	// accepted, and whose statuses have to say so.
+	Abandoned []*Gateway
 
 	in     Input
 	grants grants
@@ -35,6 +38,10 @@ func Decide(in Input) *Decision {
 			out := d.newGateway(g)
 			d.Gateways = append(d.Gateways, out)
 			d.byName[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}] = out
+		} else if f := abandoned(g, in.Classes); f.is() {
+			out := d.newGateway(g)
+			out.fault = f
+			d.Abandoned = append(d.Abandoned, out)
 		}
 	}
 	d.conflicts()
@@ -49,6 +56,24 @@ func Decide(in Input) *Decision {
 		d.resolve(r)
 	}
 	return d
+}
+
+// servedBy ends the message of Programmed by which a Gateway is known as one that was Headway's:
+// nothing else tells that once its class is gone.
+const servedBy = " nodes serve it"
+
+// abandoned says why a Gateway is one of Headway's that is not served any more.
+func abandoned(g *gatewayv1.Gateway, classes []*gatewayv1.GatewayClass) fault {
+	i := slices.IndexFunc(classes, func(c *gatewayv1.GatewayClass) bool { return c.Name == string(g.Spec.GatewayClassName) })
+	switch {
+	case i >= 0 && Own(classes[i]) && classFault(classes[i]).is():
+		return faultf(gatewayv1.GatewayReasonInvalid, "the GatewayClass %s is not accepted", g.Spec.GatewayClassName)
+	case i < 0 && slices.ContainsFunc(g.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type == string(gatewayv1.GatewayConditionProgrammed) && c.Status == metav1.ConditionTrue && strings.HasSuffix(c.Message, servedBy)
+	}):
+		return faultf(gatewayv1.GatewayReasonInvalid, "there is no GatewayClass %s", g.Spec.GatewayClassName)
+	}
+	return fault{}
 }
 
 // Own reports whether a class is of Headway's controller.
@@ -117,7 +142,7 @@ func StatusOf(g *Gateway, addresses []string) gatewayv1.GatewayStatus {
 	case len(addresses) == 0:
 		done(gatewayv1.GatewayReasonAddressNotAssigned, false, "no node is ready that serves Gateways")
 	default:
-		done(gatewayv1.GatewayReasonProgrammed, true, "%d nodes serve it", len(addresses))
+		done(gatewayv1.GatewayReasonProgrammed, true, "%d%s", len(addresses), servedBy)
 		typ := gatewayv1.IPAddressType
 		for _, a := range addresses[:min(len(addresses), mostAddresses)] {
 			status.Addresses = append(status.Addresses, gatewayv1.GatewayStatusAddress{Type: &typ, Value: a})

@@ -312,3 +312,38 @@ func TestPortsOfListeners(t *testing.T) {
 		t.Errorf("a port that is open already: %s", got)
 	}
 }
+
+// A Gateway whose class is gone, or is not accepted any more, does not keep a status by which it
+// is served; one of another controller keeps its own.
+func TestAbandonedGateways(t *testing.T) {
+	in := given(t)
+	addGateway(t, in, "d", "web", "listeners: [{name: http, port: 80, protocol: HTTP}]")
+	in.Gateways[0].Status = gateway.StatusOf(gateway.Decide(*in).Gateways[0], []string{"192.0.2.1"})
+	other := in.Gateways[0].DeepCopy()
+	other.Name, other.Spec.GatewayClassName = "other", "theirs"
+	for i := range other.Status.Conditions {
+		other.Status.Conditions[i].Message = "of another controller"
+	}
+	in.Gateways = append(in.Gateways, other)
+	classes := in.Classes
+	refused := classes[0].DeepCopy()
+	refused.Spec.ParametersRef = &gatewayv1.ParametersReference{Group: "g", Kind: "K", Name: "n"}
+	for what, list := range map[string][]*gatewayv1.GatewayClass{"gone": nil, "refused": {refused}} {
+		in.Classes = list
+		d := gateway.Decide(*in)
+		if len(d.Gateways) > 0 || len(d.Abandoned) != 1 {
+			t.Fatalf("%s: %d Gateways are served, and %d abandoned", what, len(d.Gateways), len(d.Abandoned))
+		}
+		status := gateway.StatusOf(d.Abandoned[0], []string{"192.0.2.1"})
+		if got := conditions(status.Conditions); got != "Accepted=False/Invalid Programmed=False/Invalid" || len(status.Addresses) > 0 {
+			t.Errorf("%s: %s at %v", what, got, status.Addresses)
+		}
+		if got := conditions(status.Listeners[0].Conditions); !strings.Contains(got, "Programmed=False/Invalid") {
+			t.Errorf("%s: the listener has %s", what, got)
+		}
+	}
+	in.Classes = classes
+	if d := gateway.Decide(*in); len(d.Gateways) != 1 || len(d.Abandoned) > 0 {
+		t.Error("it is not served again")
+	}
+}

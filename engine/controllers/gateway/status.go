@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -42,7 +43,7 @@ func (c *controller) write(ctx context.Context, in gateway.Input, d *gateway.Dec
 			add(gateway.ClassKind, class, status)
 		}
 	}
-	for _, g := range d.Gateways {
+	for _, g := range slices.Concat(d.Gateways, d.Abandoned) {
 		status := gateway.StatusOf(g, addresses)
 		status.Conditions = merge(g.Status.Conditions, status.Conditions, now)
 		status.AttachedListenerSets = g.Status.AttachedListenerSets
