@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -254,14 +255,19 @@ func (c *compiler) filters(list []gatewayv1.HTTPRouteFilter) (*Filters, *Redirec
 	return f, redirect
 }
 
+// include adds changes. Of several of one name, in whatever letters, the first counts.
 func (h *Headers) include(f *gatewayv1.HTTPHeaderFilter) {
-	for _, s := range f.Set {
-		h.Set = append(h.Set, [2]string{string(s.Name), s.Value})
-	}
-	for _, s := range f.Add {
-		h.Add = append(h.Add, [2]string{string(s.Name), s.Value})
-	}
+	h.Set, h.Add = withHeaders(h.Set, f.Set), withHeaders(h.Add, f.Add)
 	h.Remove = append(h.Remove, f.Remove...)
+}
+
+func withHeaders(list [][2]string, more []gatewayv1.HTTPHeader) [][2]string {
+	for _, m := range more {
+		if !slices.ContainsFunc(list, func(have [2]string) bool { return strings.EqualFold(have[0], string(m.Name)) }) {
+			list = append(list, [2]string{string(m.Name), m.Value})
+		}
+	}
+	return list
 }
 
 func pathOf(m *gatewayv1.HTTPPathModifier) *Path {

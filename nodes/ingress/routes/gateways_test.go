@@ -261,3 +261,16 @@ func TestEscapesInPaths(t *testing.T) {
 		}
 	}
 }
+
+// Of changes of one header, in whatever letters, the first is made.
+func TestEquivalentHeaders(t *testing.T) {
+	in := input(t, "{name: all, port: 80, protocol: HTTP}")
+	in.HTTPRoutes = append(in.HTTPRoutes, read[gatewayv1.HTTPRoute](t, `{metadata: {name: a, namespace: d}, spec: {parentRefs: [{name: web}], rules: [{backendRefs: [{name: b, port: 80}],
+		filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: "1"}, {name: x-a, value: "2"}], add: [{name: x-b, value: "1"}, {name: X-B, value: "2"}, {name: X-A, value: "3"}]}}]}]}}`))
+	a, _ := routes.FromGateways(gateway.Decide(in)).Match(80, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://a.com/", http.NoBody))
+	header := http.Header{"X-A": {"0"}, "X-B": {"0"}}
+	a.Filters.Request.Edit(header)
+	if got := fmt.Sprint(header); got != "map[X-A:[1 3] X-B:[0 1]]" {
+		t.Errorf("the header is %s", got)
+	}
+}
