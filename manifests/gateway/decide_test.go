@@ -347,3 +347,24 @@ func TestAbandonedGateways(t *testing.T) {
 		t.Error("it is not served again")
 	}
 }
+
+// Routes of the namespaces that a listener's selector means are attached, those of others and
+// of a namespace that is not known are not.
+func TestAllowedNamespaces(t *testing.T) {
+	in := given(t)
+	addGateway(t, in, "d", "web", `listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: a}, matchExpressions: [{key: stage, operator: NotIn, values: [test]}]}}}}]`)
+	in.Namespaces = map[string]map[string]string{"d": {}, "a": {"team": "a"}, "b": {"team": "b"}, "test": {"team": "a", "stage": "test"}}
+	for _, ns := range []string{"a", "b", "d", "test", "unknown"} {
+		addHTTP(t, in, "r", "parentRefs: [{name: web, namespace: d}], rules: [{backendRefs: [{name: b, port: 80}]}]")
+		in.HTTPRoutes[len(in.HTTPRoutes)-1].Namespace = ns
+	}
+	for _, r := range gateway.Decide(*in).Routes {
+		want := "NotAllowedByListeners"
+		if r.GetNamespace() == "a" {
+			want = "Accepted"
+		}
+		if c := condition(r.Parents[0].Conditions, "Accepted"); c.Reason != want || len(r.Attached) > 0 != (want == "Accepted") {
+			t.Errorf("%s: %s, want %s", r.Name(), c.Reason, want)
+		}
+	}
+}
