@@ -90,22 +90,26 @@ func TestConflicts(t *testing.T) {
 		"distinct hosts": {[]string{`{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP, hostname: a.com}`}, []string{"a", "b"}, "True/Accepted"},
 		"the same host": {
 			[]string{`{name: a, port: 80, protocol: HTTP, hostname: A.com}, {name: b, port: 80, protocol: HTTP, hostname: a.com}, {name: c, port: 80, protocol: HTTP}`},
-			[]string{"HostnameConflict", "HostnameConflict", "c"}, "True/ListenersNotValid",
+			[]string{"HostnameConflict", "HostnameConflict", "c"},
+			"True/ListenersNotValid",
 		},
 		"nothing is left": {[]string{`{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}`}, []string{"HostnameConflict", "HostnameConflict"}, "False/ListenersNotValid"},
 		"two protocols": {
 			[]string{`{name: a, port: 8080, protocol: HTTP}, {name: b, port: 8080, protocol: HTTPS, hostname: a.com, tls: {certificateRefs: [{name: c}]}}, {name: c, port: 80, protocol: HTTP}`},
-			[]string{"ProtocolConflict", "ProtocolConflict", "c"}, "True/ListenersNotValid",
+			[]string{"ProtocolConflict", "ProtocolConflict", "c"},
+			"True/ListenersNotValid",
 		},
 		"a protocol that is not served": {[]string{`{name: a, port: 8080, protocol: HTTP}, {name: b, port: 8080, protocol: TCP}`}, []string{"a", "UnsupportedProtocol"}, "True/ListenersNotValid"},
 		"two Gateways, one host":        {[]string{`{name: a, port: 80, protocol: HTTP}`, `{name: b, port: 80, protocol: HTTP}`}, []string{"a", "HostnameConflict"}, "False/ListenersNotValid"},
 		"two Gateways, two protocols": {
 			[]string{`{name: a, port: 8080, protocol: HTTP}`, `{name: b, port: 8080, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}`},
-			[]string{"a", "ProtocolConflict"}, "False/ListenersNotValid",
+			[]string{"a", "ProtocolConflict"},
+			"False/ListenersNotValid",
 		},
 		"what is in conflict in its own Gateway takes nothing from others": {
 			[]string{`{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}`, `{name: c, port: 80, protocol: HTTP}`},
-			[]string{"HostnameConflict", "HostnameConflict", "c"}, "True/Accepted",
+			[]string{"HostnameConflict", "HostnameConflict", "c"},
+			"True/Accepted",
 		},
 	} {
 		in := given(t)
