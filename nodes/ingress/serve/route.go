@@ -104,6 +104,7 @@ func (x *exchange) edit(out *http.Request) {
 
 // modify changes the answer of a backend as the filters say.
 func (s *Server) modify(resp *http.Response) error {
+	spreadTrailers(resp)
 	x := exchangeOf(resp.Request.Context())
 	if x == nil {
 		return nil
