@@ -10,17 +10,20 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -65,6 +68,18 @@ func startGateways(t *testing.T, text string, objects ...apiruntime.Object) *gat
 	for _, u := range parse(t, text) {
 		n.put(u)
 	}
+	list := &metav1.APIResourceList{GroupVersion: gateway.GroupVersion.String()}
+	for resource := range gatewayResources {
+		list.APIResources = append(list.APIResources, metav1.APIResource{Name: resource})
+	}
+	n.client.Resources = append(n.client.Resources, list)
+	var known atomic.Bool
+	n.client.PrependReactor("get", "resource", func(clienttesting.Action) (bool, apiruntime.Object, error) {
+		if known.Load() {
+			return false, nil, nil
+		}
+		return true, nil, apierrors.NewNotFound(schema.GroupResource{}, gateway.GroupVersion.String())
+	})
 	n.run(ingress.Config{
 		HTTP: n.http, HTTPS: n.https, Pods: netip.MustParsePrefix("127.0.0.0/8"), Client: n.client, Custom: n.custom, Taken: map[int32]string{22: "SSH"},
 		WarnGateway: func(g *gatewayv1.Gateway, reason, message string) {
@@ -72,13 +87,7 @@ func startGateways(t *testing.T, text string, objects ...apiruntime.Object) *gat
 		},
 		Log: slog.New(slog.DiscardHandler),
 	})
-	list := &metav1.APIResourceList{GroupVersion: gateway.GroupVersion.String()}
-	for resource := range gatewayResources {
-		list.APIResources = append(list.APIResources, metav1.APIResource{Name: resource})
-	}
-	n.client.Lock()
-	n.client.Resources = append(n.client.Resources, list)
-	n.client.Unlock()
+	known.Store(true)
 	return n
 }
 
