@@ -269,8 +269,11 @@ func outside(t *testing.T, m *e2e.Machines, client *e2e.Cluster, pods map[string
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		fmt.Fprint(w, "you are "+host)
 	})}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener) // it ends with ErrServerClosed
+	}()
 	t.Cleanup(func() {
 		_ = server.Close()
 		<-served

@@ -28,8 +28,8 @@ func Run(ctx context.Context, env Env, controllers []Controller) error {
 			continue
 		}
 		err := guard.Call(ctx, "start controller "+c.Name, func() error { return c.Start(ctx) })
-		if ctx.Err() != nil {
-			return nil // what failed was to be broken off
+		if err != nil && ctx.Err() != nil {
+			return nil //nolint:nilerr // what failed was to be broken off
 		}
 		if err != nil {
 			return fmt.Errorf("start controller %s: %w", c.Name, err)
